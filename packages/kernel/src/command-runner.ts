@@ -70,7 +70,7 @@ interface ExecaEnd {
   code?: string | undefined;
   stdout?: unknown;
   stderr?: unknown;
-  shortMessage?: string;
+  shortMessage?: string | undefined;
 }
 
 function toResult(end: ExecaEnd, timedOut: boolean): CommandResult {
