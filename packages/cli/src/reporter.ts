@@ -1,0 +1,66 @@
+import type { Failure } from '@felhom/kernel/failure.ts';
+import { type Output, descriptorOutput } from './output.ts';
+
+/** What `--json` prints: one object, whose schema names its shape and version. */
+export interface JsonDocument {
+  schema: `felhom.${string}/${number}`;
+}
+
+/**
+ * The one place that knows whether a person or a program reads. A command hands over both forms
+ * of its result and never asks which was printed.
+ */
+export interface Reporter {
+  /** The result of the command, on stdout, once. `text` is made only when it is wanted. */
+  result(document: JsonDocument, text: () => string): void;
+  /** One line for a person while the command runs, on stderr; nothing with `--json`. */
+  say(line: string): void;
+  /** The end of a command that failed: words and a hint on stderr, or the error object on stdout. */
+  failure(failure: Failure): void;
+  /** Whether a person looks at a terminal right now: progress is drawn then, and only then. */
+  readonly interactive: boolean;
+  /** Where `say` and progress go. */
+  readonly display: Output;
+}
+
+export interface ReporterOptions {
+  json: boolean;
+  stdout?: Output;
+  stderr?: Output;
+}
+
+/** Text or JSON, decided here once. A result that was printed is not followed by a second object. */
+export function createReporter({ json, stdout = descriptorOutput(1), stderr = descriptorOutput(2) }: ReporterOptions): Reporter {
+  let printed = false;
+  return {
+    interactive: !json && stderr.isTerminal,
+    display: stderr,
+    result: (document, text) => {
+      if (json && printed) return;
+      printed = true;
+      stdout.write(json ? `${JSON.stringify(document)}\n` : endLine(text()));
+    },
+    say: (line) => {
+      if (!json) stderr.write(endLine(line));
+    },
+    failure: (failure) => {
+      if (!json) return stderr.write(failureText(failure));
+      if (printed) return;
+      printed = true;
+      stdout.write(`${JSON.stringify({ schema: 'felhom.error/1', error: failure })}\n`);
+    },
+  };
+}
+
+/** `error: what happened` and, indented below it, what to type next. */
+export function failureText(failure: Failure): string {
+  const hint = failure.hint
+    .split('\n')
+    .map((line) => `  ${line}\n`)
+    .join('');
+  return `error: ${failure.message}\n${hint}`;
+}
+
+function endLine(text: string): string {
+  return text === '' || text.endsWith('\n') ? text : `${text}\n`;
+}

@@ -1,0 +1,78 @@
+import { Failure, asFailure } from '@felhom/kernel/failure.ts';
+import { type Command, CommanderError } from 'commander';
+import type { Output } from './output.ts';
+import { createReporter } from './reporter.ts';
+
+export interface MainOptions {
+  /** As typed, without node and script. */
+  argv: readonly string[];
+  /** The program, whose actions call `setExit` where they end neither 0 nor by a Failure. */
+  build: (setExit: (code: number) => void) => Command;
+  stdout?: Output;
+  stderr?: Output;
+}
+
+/**
+ * Runs a command line to its exit code: the one switch that turns errors into words. Usage errors
+ * are 2, a Failure is its row's code, anything else thrown is a bug of ours (1). `pnpm run x -- …`
+ * passes a leading `--` through: it is dropped.
+ */
+export async function runMain({ argv, build, ...outputs }: MainOptions): Promise<number> {
+  const words = argv[0] === '--' ? argv.slice(1) : [...argv];
+  const json = asksForJson(words);
+  const reporter = createReporter({ json, ...outputs });
+  let exit = 0;
+  const program = build((code) => {
+    exit = code;
+  });
+  prepare(program, outputs.stdout);
+  try {
+    await program.parseAsync([...words], { from: 'user' });
+    return exit;
+  } catch (error) {
+    if (error instanceof CommanderError && (error.exitCode === 0 || error.code === 'commander.help')) {
+      return error.exitCode === 0 ? 0 : 2;
+    }
+    const failure = error instanceof CommanderError ? usageFailure(error, program, words) : asFailure(error);
+    reporter.failure(failure);
+    if (failure.code === 'bug' && process.env['FELHOM_LOG'] === 'debug') reporter.say(stackOf(failure.cause));
+    return failure.exit;
+  }
+}
+
+/** Whether `--json` stands among the options: what follows a lone `--` is no option. */
+function asksForJson(words: readonly string[]): boolean {
+  const end = words.indexOf('--');
+  return (end === -1 ? words : words.slice(0, end)).includes('--json');
+}
+
+/** Every command throws instead of exiting, and leaves the printing of errors to us. */
+function prepare(command: Command, stdout: Output | undefined): void {
+  command.exitOverride();
+  command.configureOutput({ outputError: () => {}, ...(stdout === undefined ? {} : { writeOut: (text: string) => stdout.write(text) }) });
+  for (const child of command.commands) prepare(child, stdout);
+}
+
+function usageFailure(error: CommanderError, program: Command, words: readonly string[]): Failure {
+  const [message = 'wrong usage', ...suggestion] = error.message.replace(/^error: /, '').split('\n');
+  const help = `${commandPath(program, words)} --help`;
+  const hint = [...suggestion.map((line) => line.replace(/^\((.*)\)$/, '$1')), `Usage: ${help}`].join('\n');
+  return new Failure('usage', { message, hint });
+}
+
+/** `felhom-controller backup now` for words that begin like it. */
+function commandPath(program: Command, words: readonly string[]): string {
+  const path = [program.name()];
+  let at = program;
+  for (const word of words.filter((each) => !each.startsWith('-'))) {
+    const next = at.commands.find((child) => child.name() === word || child.aliases().includes(word));
+    if (next === undefined) break;
+    path.push(next.name());
+    at = next;
+  }
+  return path.join(' ');
+}
+
+function stackOf(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+}
