@@ -21,7 +21,10 @@ async function parse(text: string | undefined, overrides: { path: string[]; valu
   return await parseConfig({ text, file: 'c.yaml', schema, overrides, hint: 'see: x config schema' });
 }
 
-async function mistakes(text: string, overrides: { path: string[]; value: unknown; from: string }[] = []): Promise<string> {
+async function mistakes(
+  text: string,
+  overrides: { path: string[]; value: unknown; from: string }[] = [],
+): Promise<string> {
   const failure: unknown = await parse(text, overrides).catch((error: unknown) => error);
   if (!(failure instanceof Failure)) throw new Error('expected a Failure');
   expect(failure.code).toBe('config_invalid');
@@ -48,7 +51,9 @@ describe('a configuration file', () => {
   });
 
   it('names the place of a wrong value', async () => {
-    expect(await mistakes('max_quiesce: ten\n')).toBe('c.yaml:1:14: max_quiesce: expected a duration such as 30s, 10m or 1d');
+    expect(await mistakes('max_quiesce: ten\n')).toBe(
+      'c.yaml:1:14: max_quiesce: expected a duration such as 30s, 10m or 1d',
+    );
     expect(await mistakes('room: 5\n')).toBe('c.yaml:1:7: room: expected a size such as 512MiB or 2GiB');
   });
 
@@ -83,7 +88,9 @@ describe('a configuration file', () => {
 
 describe('quantities', () => {
   it('reads durations with units and nothing else', () => {
-    expect(['250ms', '90s', '10m', '1h30m', '1d', '0'].map(parseDuration)).toEqual([250, 90_000, 600_000, 5_400_000, 86_400_000, 0]);
+    expect(['250ms', '90s', '10m', '1h30m', '1d', '0'].map(parseDuration)).toEqual([
+      250, 90_000, 600_000, 5_400_000, 86_400_000, 0,
+    ]);
     expect(['10', '', 'm', '-1s', '1 m', '1y'].map(parseDuration)).toEqual(Array(6).fill(undefined));
   });
 
@@ -97,7 +104,13 @@ describe('quantities', () => {
   });
 
   it('tells elapsed time as a person would', () => {
-    expect([800, 59_900, 221_000, 7_500_000, 93_600_000].map(formatElapsed)).toEqual(['0.8 s', '59.9 s', '3 min 41 s', '2 h 5 min', '1 d 2 h']);
+    expect([800, 59_900, 221_000, 7_500_000, 93_600_000].map(formatElapsed)).toEqual([
+      '0.8 s',
+      '59.9 s',
+      '3 min 41 s',
+      '2 h 5 min',
+      '1 d 2 h',
+    ]);
   });
 });
 
@@ -116,12 +129,19 @@ describe('a secret file', () => {
 
   it('is refused when others may read it, with the command that helps', async () => {
     const path = await secretFile('s3cret-of-a-test\n', 0o644);
-    await expect(readSecretFile(path, 'the token')).rejects.toMatchObject({ code: 'config_invalid', hint: `Run: chmod 600 ${path}` });
+    await expect(readSecretFile(path, 'the token')).rejects.toMatchObject({
+      code: 'config_invalid',
+      hint: `Run: chmod 600 ${path}`,
+    });
   });
 
   it('is refused when empty or of several words, and missing when absent', async () => {
-    await expect(readSecretFile(await secretFile('\n', 0o600), 'the token')).rejects.toMatchObject({ code: 'config_invalid' });
-    await expect(readSecretFile(await secretFile('one two', 0o600), 'the token')).rejects.toMatchObject({ code: 'config_invalid' });
+    await expect(readSecretFile(await secretFile('\n', 0o600), 'the token')).rejects.toMatchObject({
+      code: 'config_invalid',
+    });
+    await expect(readSecretFile(await secretFile('one two', 0o600), 'the token')).rejects.toMatchObject({
+      code: 'config_invalid',
+    });
     await expect(readSecretFile('/nowhere/token', 'the token')).rejects.toMatchObject({ code: 'config_missing' });
   });
 });

@@ -61,27 +61,39 @@ export async function parseConfig<S extends z.ZodType>(source: ConfigSource<S>):
 
 function invalid(problems: readonly string[], source: { hint: string }): Failure {
   const [only] = problems;
-  const message = problems.length === 1 && only !== undefined ? only : `${problems.length} mistakes in the configuration\n${problems.join('\n')}`;
+  const message =
+    problems.length === 1 && only !== undefined
+      ? only
+      : `${problems.length} mistakes in the configuration\n${problems.join('\n')}`;
   return new Failure('config_invalid', { message, hint: source.hint });
 }
 
 type Locate = (path: Path, key?: string) => string;
 
 /** The document as plain values, and a way from a path to `file:line:column`. yaml is loaded only where there is text. */
-async function readYaml(source: { text: string | undefined; file: string; hint: string }): Promise<{ value: unknown; locate: Locate }> {
+async function readYaml(source: {
+  text: string | undefined;
+  file: string;
+  hint: string;
+}): Promise<{ value: unknown; locate: Locate }> {
   const { text, file } = source;
   if (text === undefined || text.trim() === '') return { value: {}, locate: () => file };
   const { LineCounter, isMap, isScalar, parseDocument } = await import('yaml');
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   if (document.errors.length > 0) {
-    throw invalid(document.errors.map((error) => `${place(file, lines, error.pos[0])}: ${error.message}`), source);
+    throw invalid(
+      document.errors.map((error) => `${place(file, lines, error.pos[0])}: ${error.message}`),
+      source,
+    );
   }
   const value: unknown = document.toJS({ maxAliasCount: 100 });
   const locate: Locate = (path, key) => {
     if (key !== undefined) {
       const holder = path.length === 0 ? document.contents : document.getIn([...path], true);
-      const pair = isMap(holder) ? holder.items.find((item) => isScalar(item.key) && String(item.key.value) === key) : undefined;
+      const pair = isMap(holder)
+        ? holder.items.find((item) => isScalar(item.key) && String(item.key.value) === key)
+        : undefined;
       if (isScalar(pair?.key) && pair.key.range) return place(file, lines, pair.key.range[0]);
     }
     return place(file, lines, deepestOffset(document, path));
@@ -93,7 +105,8 @@ async function readYaml(source: { text: string | undefined; file: string; hint: 
 function deepestOffset(document: Document, path: Path): number {
   for (let length = path.length; length >= 0; length -= 1) {
     const node: unknown = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
-    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range)) return Number(node.range[0]);
+    if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range))
+      return Number(node.range[0]);
   }
   return 0;
 }
@@ -111,12 +124,17 @@ function applyOverrides(value: unknown, overrides: readonly Override[]): unknown
 
 function withValue(holder: unknown, [key, ...rest]: readonly string[], wanted: unknown): unknown {
   if (key === undefined) return wanted;
-  const fields: Record<string, unknown> = typeof holder === 'object' && holder !== null && !Array.isArray(holder) ? { ...holder } : {};
+  const fields: Record<string, unknown> =
+    typeof holder === 'object' && holder !== null && !Array.isArray(holder) ? { ...holder } : {};
   fields[key] = withValue(fields[key], rest, wanted);
   return fields;
 }
 
-function describeIssue<S extends z.ZodType>(issue: z.core.$ZodIssue, source: ConfigSource<S>, locate: Locate): string[] {
+function describeIssue<S extends z.ZodType>(
+  issue: z.core.$ZodIssue,
+  source: ConfigSource<S>,
+  locate: Locate,
+): string[] {
   const name = issue.path.map(String).join('.');
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => {

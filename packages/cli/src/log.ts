@@ -25,7 +25,15 @@ export const silentLog: Log = { debug: () => {}, info: () => {}, warn: () => {},
  * The form that fits where stderr goes: under journald its priorities, for programs JSON, else text.
  * A JOURNAL_STREAM inherited by a person's own shell does not count: that one has a terminal.
  */
-export function chooseLogForm({ env, json, isTerminal }: { env: NodeJS.ProcessEnv; json: boolean; isTerminal: boolean }): LogForm {
+export function chooseLogForm({
+  env,
+  json,
+  isTerminal,
+}: {
+  env: NodeJS.ProcessEnv;
+  json: boolean;
+  isTerminal: boolean;
+}): LogForm {
   if (env['JOURNAL_STREAM'] !== undefined && !isTerminal) return 'journal';
   return json || env['FELHOM_LOG_FORMAT'] === 'json' ? 'json' : 'text';
 }
@@ -39,8 +47,13 @@ export function chooseLogForm({ env, json, isTerminal }: { env: NodeJS.ProcessEn
 export async function openLog({ form, level = 'info', sink }: OpenLogOptions): Promise<Log> {
   const { pino } = await import('pino');
   const write = sink ?? silencedWrite();
-  const destination: DestinationStream = { write: (line) => write(form === 'json' ? redact(line) : formatLine(form, redact(line))) };
-  const logger = pino({ level: level in levels ? level : 'info', base: null, messageKey: 'message' }, sink === undefined && form === 'json' ? jsonDestination(pino.destination) : destination);
+  const destination: DestinationStream = {
+    write: (line) => write(form === 'json' ? redact(line) : formatLine(form, redact(line))),
+  };
+  const logger = pino(
+    { level: level in levels ? level : 'info', base: null, messageKey: 'message' },
+    sink === undefined && form === 'json' ? jsonDestination(pino.destination) : destination,
+  );
   return {
     debug: (message, fields) => logger.debug(clean(fields), redact(message)),
     info: (message, fields) => logger.info(clean(fields), redact(message)),
@@ -61,7 +74,9 @@ const levels = { debug: 20, info: 30, warn: 40, error: 50 };
 /** Redaction at the door: whatever a field holds has passed as text before pino sees it. */
 function clean(fields: LogFields | undefined): LogFields {
   if (fields === undefined) return {};
-  const text = JSON.stringify(fields, (_key, value: unknown) => (value instanceof Error ? describeError(value) : value));
+  const text = JSON.stringify(fields, (_key, value: unknown) =>
+    value instanceof Error ? describeError(value) : value,
+  );
   const parsed: unknown = JSON.parse(redact(text));
   return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
 }
@@ -92,7 +107,9 @@ function silencedWrite(): (line: string) => void {
 /** One of pino's JSON lines as a person or the journal reads it: the message, then `key=value`. */
 function formatLine(form: LogForm, line: string): string {
   const { level, time, message, ...fields } = JSON.parse(line) as { level: number; time: number; message?: string };
-  const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const rest = Object.entries(fields).map(
+    ([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
   const text = `${message ?? ''}${rest.join('')}`.replaceAll(/[\r\n]+/g, ' ');
   if (form === 'journal') return `<${priorities[level] ?? 6}>${text}\n`;
   return `${new Date(time).toISOString().slice(11, 19)} ${(levelNames[level] ?? 'info').padEnd(5)} ${text}\n`;

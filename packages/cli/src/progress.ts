@@ -17,14 +17,19 @@ const frameMs = 120;
  * Progress on `display`, when a person looks at it. `gone` (a SIGHUP) ends the drawing; the work
  * that it shows never notices.
  */
-export function createProgress(display: Output, { interactive, gone }: { interactive: boolean; gone?: AbortSignal }): Progress {
+export function createProgress(
+  display: Output,
+  { interactive, gone }: { interactive: boolean; gone?: AbortSignal },
+): Progress {
   if (!interactive) return { show: () => {}, above: (print) => print(), end: () => {} };
   let text = '';
   let frame = 0;
   let ended = false;
   const draw = (): void => {
     if (ended || text === '') return;
-    display.write(`\r\u001B[K${frames[frame % frames.length] ?? ''} ${text.slice(0, Math.max(10, display.columns - 4))}`);
+    display.write(
+      `\r\u001B[K${frames[frame % frames.length] ?? ''} ${text.slice(0, Math.max(10, display.columns - 4))}`,
+    );
   };
   const clear = (): void => {
     if (text !== '') display.write('\r\u001B[K');

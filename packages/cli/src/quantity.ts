@@ -1,8 +1,24 @@
 import { z } from 'zod';
 
-const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const durationUnits: Record<string, number> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
 const sizeUnits: Record<string, number> = {
-  B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40,
+  B: 1,
+  kB: 1e3,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
 };
 
 /** Milliseconds of `90s`, `10m`, `1h30m`, `1d`; undefined when it is no duration. A bare number has no unit and is none. */
@@ -49,7 +65,9 @@ export function formatElapsed(ms: number): string {
   const seconds = Math.round(ms / 1_000);
   if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
   const minutes = Math.round(seconds / 60);
-  return minutes < 1_440 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${Math.floor(minutes / 1_440)} d ${Math.floor((minutes % 1_440) / 60)} h`;
+  return minutes < 1_440
+    ? `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+    : `${Math.floor(minutes / 1_440)} d ${Math.floor((minutes % 1_440) / 60)} h`;
 }
 
 /** A duration in a configuration file (`10m`), in milliseconds once parsed. */
@@ -57,7 +75,9 @@ export function durationMs(defaultText?: string) {
   const schema = z
     .string('expected a duration such as 30s, 10m or 1d')
     .meta({ description: 'a duration: 250ms, 30s, 10m, 1h30m, 1d' })
-    .transform((text, context) => parsed(parseDuration(text.trim()), 'expected a duration such as 30s, 10m or 1d', context));
+    .transform((text, context) =>
+      parsed(parseDuration(text.trim()), 'expected a duration such as 30s, 10m or 1d', context),
+    );
   return defaultText === undefined ? schema : schema.prefault(defaultText);
 }
 

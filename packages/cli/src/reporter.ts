@@ -1,5 +1,5 @@
 import type { Failure } from '@felhom/kernel/failure.ts';
-import { type Output, descriptorOutput } from './output.ts';
+import { descriptorOutput, type Output } from './output.ts';
 
 /** What `--json` prints: one object, whose schema names its shape and version. */
 export interface JsonDocument {
@@ -30,7 +30,11 @@ export interface ReporterOptions {
 }
 
 /** Text or JSON, decided here once. A result that was printed is not followed by a second object. */
-export function createReporter({ json, stdout = descriptorOutput(1), stderr = descriptorOutput(2) }: ReporterOptions): Reporter {
+export function createReporter({
+  json,
+  stdout = descriptorOutput(1),
+  stderr = descriptorOutput(2),
+}: ReporterOptions): Reporter {
   let printed = false;
   return {
     interactive: !json && stderr.isTerminal,

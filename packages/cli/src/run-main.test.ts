@@ -14,10 +14,13 @@ async function run(argv: string[], action: () => Promise<void> = async () => {},
   const build = (setExit: (code: number) => void): Command => {
     const program = new Command('tool').option('--json');
     const thing = program.command('thing').description('things');
-    thing.command('make').argument('<name>').action(async () => {
-      if (exit !== undefined) setExit(exit);
-      await action();
-    });
+    thing
+      .command('make')
+      .argument('<name>')
+      .action(async () => {
+        if (exit !== undefined) setExit(exit);
+        await action();
+      });
     return program;
   };
   return { exit: await runMain({ argv, build, stdout, stderr }), stdout: stdout.text(), stderr: stderr.text() };
@@ -37,8 +40,14 @@ describe('the end of a command', () => {
 
   it('is 2 with the usage of the very command when it was used wrongly', async () => {
     const wrong = await run(['thing', 'make']);
-    expect(wrong).toEqual({ exit: 2, stdout: '', stderr: "error: missing required argument 'name'\n  Usage: tool thing make --help\n" });
-    expect((await run(['thing', 'mak', 'x'])).stderr).toBe("error: unknown command 'mak'\n  Did you mean make?\n  Usage: tool thing --help\n");
+    expect(wrong).toEqual({
+      exit: 2,
+      stdout: '',
+      stderr: "error: missing required argument 'name'\n  Usage: tool thing make --help\n",
+    });
+    expect((await run(['thing', 'mak', 'x'])).stderr).toBe(
+      "error: unknown command 'mak'\n  Did you mean make?\n  Usage: tool thing --help\n",
+    );
     expect((await run(['thing', 'make', 'x', '--wat'])).exit).toBe(2);
   });
 
@@ -61,7 +70,10 @@ describe('the end of a command', () => {
     const failed = await run(['thing', 'make', 'x', '--json'], () => {
       throw new Failure('busy', { message: 'm', hint: 'h' });
     });
-    expect(JSON.parse(failed.stdout)).toEqual({ schema: 'felhom.error/1', error: { code: 'busy', message: 'm', hint: 'h' } });
+    expect(JSON.parse(failed.stdout)).toEqual({
+      schema: 'felhom.error/1',
+      error: { code: 'busy', message: 'm', hint: 'h' },
+    });
     expect(failed.stderr).toBe('');
     expect(JSON.parse((await run(['thing', 'make', '--json'])).stdout)).toMatchObject({ error: { code: 'usage' } });
   });
@@ -79,7 +91,10 @@ describe('what is printed', () => {
   it('never holds a registered secret, in any form', async () => {
     registerSecret('hunter2-hunter2');
     const out = memoryOutput();
-    createReporter({ json: true, stdout: out, stderr: out }).result({ schema: 'felhom.x/1', ...{ a: 'hunter2-hunter2' } }, () => '');
+    createReporter({ json: true, stdout: out, stderr: out }).result(
+      { schema: 'felhom.x/1', ...{ a: 'hunter2-hunter2' } },
+      () => '',
+    );
     createReporter({ json: false, stdout: out, stderr: out }).say('hunter2-hunter2');
     for (const form of ['journal', 'text', 'json'] as const) {
       const log = await openLog({ form, sink: (line) => out.write(line) });

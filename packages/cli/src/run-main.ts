@@ -1,4 +1,4 @@
-import { Failure, asFailure } from '@felhom/kernel/failure.ts';
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { type Command, CommanderError } from 'commander';
 import type { Output } from './output.ts';
 import { createReporter } from './reporter.ts';
@@ -49,7 +49,10 @@ function asksForJson(words: readonly string[]): boolean {
 /** Every command throws instead of exiting, and leaves the printing of errors to us. */
 function prepare(command: Command, stdout: Output | undefined): void {
   command.exitOverride();
-  command.configureOutput({ outputError: () => {}, ...(stdout === undefined ? {} : { writeOut: (text: string) => stdout.write(text) }) });
+  command.configureOutput({
+    outputError: () => {},
+    ...(stdout === undefined ? {} : { writeOut: (text: string) => stdout.write(text) }),
+  });
   for (const child of command.commands) prepare(child, stdout);
 }
 

@@ -19,7 +19,10 @@ export async function readSecretFile(path: string, what: string): Promise<string
     });
   });
   if (!found.isFile() || found.size > maxBytes) {
-    throw new Failure('config_invalid', { message: `${what}: ${path} is not a small file`, hint: `Write nothing but the secret to ${path}.` });
+    throw new Failure('config_invalid', {
+      message: `${what}: ${path} is not a small file`,
+      hint: `Write nothing but the secret to ${path}.`,
+    });
   }
   if ((found.mode & 0o077) !== 0) {
     const mode = (found.mode & 0o777).toString(8).padStart(4, '0');
@@ -37,7 +40,10 @@ export async function readSecretFile(path: string, what: string): Promise<string
   const secret = (await readFile(path, 'utf8')).trim();
   registerSecret(secret);
   if (secret === '' || /[\s\p{Cc}]/u.test(secret)) {
-    throw new Failure('config_invalid', { message: `${what}: ${path} does not hold one line of text`, hint: `Write nothing but the secret to ${path}.` });
+    throw new Failure('config_invalid', {
+      message: `${what}: ${path} does not hold one line of text`,
+      hint: `Write nothing but the secret to ${path}.`,
+    });
   }
   return secret;
 }

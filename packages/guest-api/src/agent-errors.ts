@@ -35,7 +35,14 @@ const conflicts: Record<string, { kind: AgentErrorKind; code: FailureCode }> = {
 };
 
 /** Words of the agent's that keep their own exit code when it refuses or fails. */
-const ownCodes = ['unknown_guest', 'mode_downgrade', 'policy_refused', 'pve_unreachable', 'pve_misbehaves', 'below_policy'] as const;
+const ownCodes = [
+  'unknown_guest',
+  'mode_downgrade',
+  'policy_refused',
+  'pve_unreachable',
+  'pve_misbehaves',
+  'below_policy',
+] as const;
 
 function meaning(status: number, word: ApiError['error']['code']): { kind: AgentErrorKind; code: FailureCode } {
   const own = ownCodes.find((code) => code === word);
@@ -95,7 +102,8 @@ export function errorOfConnection(url: string, cause: unknown): AgentError {
 
 function causes(error: unknown): unknown[] {
   const found: unknown[] = [];
-  for (let at = error; at !== undefined && found.length < 8; at = at instanceof Error ? at.cause : undefined) found.push(at);
+  for (let at = error; at !== undefined && found.length < 8; at = at instanceof Error ? at.cause : undefined)
+    found.push(at);
   return found;
 }
 

@@ -26,7 +26,11 @@ const open: { close(): void }[] = [];
 function makeCertificate(name: string): Certificate {
   const [key, cert] = [join(folder, `${name}.key`), join(folder, `${name}.crt`)];
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
-  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', '-nodes', '-subj', '/CN=agent'], { stdio: 'ignore' });
+  execFileSync(
+    'openssl',
+    ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', '-nodes', '-subj', '/CN=agent'],
+    { stdio: 'ignore' },
+  );
   const text = readFileSync(cert, 'utf8');
   return { key: readFileSync(key, 'utf8'), cert: text, fingerprint: new X509Certificate(text).fingerprint256 };
 }
@@ -43,7 +47,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
 /** A real TLS server that answers as `handler` says and keeps what it was asked. */
-async function serve(handler: Handler, certificate: Certificate = ours): Promise<AgentAddress & { asked: IncomingMessage[]; connections: () => number; server: Server }> {
+async function serve(
+  handler: Handler,
+  certificate: Certificate = ours,
+): Promise<AgentAddress & { asked: IncomingMessage[]; connections: () => number; server: Server }> {
   const asked: IncomingMessage[] = [];
   let connections = 0;
   const server = createServer({ key: certificate.key, cert: certificate.cert }, (request, response) => {
@@ -61,14 +68,23 @@ async function serve(handler: Handler, certificate: Certificate = ours): Promise
     },
   });
   const { port } = server.address() as AddressInfo;
-  return { url: `https://127.0.0.1:${port}`, fingerprint: certificate.fingerprint, asked, connections: () => connections, server };
+  return {
+    url: `https://127.0.0.1:${port}`,
+    fingerprint: certificate.fingerprint,
+    asked,
+    connections: () => connections,
+    server,
+  };
 }
 
 function json(response: ServerResponse, status: number, value: unknown, extra: Record<string, string> = {}): void {
   response.writeHead(status, { 'content-type': 'application/json', ...extra }).end(JSON.stringify(value));
 }
 
-function client(agents: AgentAddress[], options: { generation?: ReturnType<typeof memoryGeneration>; answerMs?: number } = {}): AgentApi {
+function client(
+  agents: AgentAddress[],
+  options: { generation?: ReturnType<typeof memoryGeneration>; answerMs?: number } = {},
+): AgentApi {
   const api = createAgentClient({
     agents: agents.map(({ url, fingerprint }) => ({ url, fingerprint })),
     token: 'a-token-of-a-test',
@@ -90,7 +106,9 @@ async function errorOf(promise: Promise<unknown>): Promise<AgentError> {
 }
 
 const started = { job_id: 'job1', phase: 'queued' };
-const refusal = (code: string, extra: object = {}): object => ({ error: { code, message: `it says ${code}`, hint: 'type this', ...extra } });
+const refusal = (code: string, extra: object = {}): object => ({
+  error: { code, message: `it says ${code}`, hint: 'type this', ...extra },
+});
 
 describe('a call', () => {
   it('presents token, version, generation, boot id and idempotency key, and its body', async () => {
@@ -152,7 +170,13 @@ describe('a refusal', () => {
   it.each(cases)('%i %s has its own kind and exit code, and the words of the agent', async (status, code, expected) => {
     const agent = await serve((_request, response) => json(response, status, refusal(code)));
     const error = await errorOf(client([agent]).status('job1'));
-    expect(error).toMatchObject({ ...expected, status, agentCode: code, message: `it says ${code}`, hint: 'type this' });
+    expect(error).toMatchObject({
+      ...expected,
+      status,
+      agentCode: code,
+      message: `it says ${code}`,
+      hint: 'type this',
+    });
   });
 
   it('names the job in the way, and the node to which the guest moved', async () => {
@@ -163,7 +187,7 @@ describe('a refusal', () => {
     expect((await errorOf(client([moved]).status('j'))).node).toBe('pve2');
   });
 
-  it('without the agent\'s words is believed as far as its status goes', async () => {
+  it("without the agent's words is believed as far as its status goes", async () => {
     const agent = await serve((_request, response) => response.writeHead(401).end());
     expect(await errorOf(client([agent]).due())).toMatchObject({ kind: 'refused', code: 'unauthorized' });
   });
@@ -171,11 +195,18 @@ describe('a refusal', () => {
 
 describe('an agent that lies', () => {
   it.each([
-    ['a web page', (response: ServerResponse) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Login</html>')],
+    [
+      'a web page',
+      (response: ServerResponse) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Login</html>'),
+    ],
     ['text that is no JSON', (response: ServerResponse) => response.writeHead(200).end('{"job_id":')],
     ['another shape', (response: ServerResponse) => json(response, 200, { job_id: 5, phase: 'eaten' })],
     ['too much', (response: ServerResponse) => response.writeHead(200).end('x'.repeat(limits.bodyBytes + 1))],
-    ['a page with an error status', (response: ServerResponse) => response.writeHead(502, { 'content-type': 'text/html' }).end('<h1>Bad Gateway</h1>')],
+    [
+      'a page with an error status',
+      (response: ServerResponse) =>
+        response.writeHead(502, { 'content-type': 'text/html' }).end('<h1>Bad Gateway</h1>'),
+    ],
     ['a redirect', (response: ServerResponse) => response.writeHead(302, { location: 'https://example.org/' }).end()],
   ])('with %s is named as misbehaving, and the outcome is unknown', async (_name, answer) => {
     const agent = await serve((_request, response) => void answer(response));
@@ -194,7 +225,9 @@ describe('silence', () => {
   });
 
   it('in the middle of an answer is bounded as well', async () => {
-    const agent = await serve((_request, response) => void response.writeHead(200, { 'content-type': 'application/json' }).write('{'));
+    const agent = await serve(
+      (_request, response) => void response.writeHead(200, { 'content-type': 'application/json' }).write('{'),
+    );
     expect(await errorOf(createQuick(agent).quiesced('job1'))).toMatchObject({ kind: 'unreachable' });
   });
 
@@ -211,10 +244,14 @@ describe('silence', () => {
   it('of a closed port says where nobody answers', async () => {
     const agent = await serve(() => {});
     agent.server.close();
-    expect(await errorOf(client([agent]).due())).toMatchObject({ kind: 'unreachable', code: 'agent_unreachable', exit: 10 });
+    expect(await errorOf(client([agent]).due())).toMatchObject({
+      kind: 'unreachable',
+      code: 'agent_unreachable',
+      exit: 10,
+    });
   });
 
-  it('of a long poll ends with its caller\'s own reason', async () => {
+  it("of a long poll ends with its caller's own reason", async () => {
     const stop = new AbortController();
     const reason = new Error('asked to end');
     const agent = await serve(() => stop.abort(reason));
@@ -222,9 +259,19 @@ describe('silence', () => {
   });
 
   it('of a long poll may last as long as it waits', async () => {
-    const fresh = { due: false, reason: 'fresh', requested_by: null, age_seconds: 1, next_due_at: null, queue_position: null, last: null };
+    const fresh = {
+      due: false,
+      reason: 'fresh',
+      requested_by: null,
+      age_seconds: 1,
+      next_due_at: null,
+      queue_position: null,
+      last: null,
+    };
     const guest = { vmid: 101, name: 'docker1', node: 'pve1' };
-    const agent = await serve((_request, response) => void setTimeout(() => json(response, 200, { ...fresh, guest }), 400));
+    const agent = await serve(
+      (_request, response) => void setTimeout(() => json(response, 200, { ...fresh, guest }), 400),
+    );
     expect(await createQuick(agent).due({ waitSeconds: 1 })).toMatchObject({ due: false, guest });
     expect(await errorOf(createQuick(agent).due())).toMatchObject({ kind: 'unreachable' });
   });
@@ -249,7 +296,7 @@ describe('a list of agents', () => {
     expect(await errorOf(client([foreign, away]).due())).toMatchObject({ kind: 'unreachable' });
   });
 
-  it('is not asked further when the guest\'s own agent says no', async () => {
+  it("is not asked further when the guest's own agent says no", async () => {
     const home = await serve((_request, response) => json(response, 410, refusal('gate_closed')));
     const other = await serve((_request, response) => json(response, 202, started));
     expect(await errorOf(client([home, other]).quiesced('job1'))).toMatchObject({ kind: 'gone' });
@@ -284,14 +331,16 @@ describe('the generation', () => {
 
   it('is never replaced by an older one or by nonsense', async () => {
     const offers = ['2', 'x', '-1', '3'];
-    const agent = await serve((_request, response) => json(response, 202, started, { 'felhom-next-generation': offers.shift() ?? '' }));
+    const agent = await serve((_request, response) =>
+      json(response, 202, started, { 'felhom-next-generation': offers.shift() ?? '' }),
+    );
     const store = memoryGeneration('3');
     const api = client([agent], { generation: store });
     for (let turn = 0; turn < 4; turn += 1) await api.quiesced('job1');
     expect(store.value).toBe('3');
   });
 
-  it('that another process has renewed meanwhile is presented again instead of being taken for a copy\'s', async () => {
+  it("that another process has renewed meanwhile is presented again instead of being taken for a copy's", async () => {
     const store = memoryGeneration('3');
     const agent = await serve((request, response) => {
       if (request.headers['felhom-generation'] === '4') return json(response, 202, started);
@@ -303,7 +352,9 @@ describe('the generation', () => {
 
   it('of a restored copy is refused for good', async () => {
     const agent = await serve((_request, response) => json(response, 409, refusal('restored_copy')));
-    expect(await errorOf(client([agent], { generation: memoryGeneration('3') }).due())).toMatchObject({ kind: 'restored_copy' });
+    expect(await errorOf(client([agent], { generation: memoryGeneration('3') }).due())).toMatchObject({
+      kind: 'restored_copy',
+    });
     expect(agent.asked).toHaveLength(1);
   });
 });

@@ -1,6 +1,6 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { Agent } from 'undici';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { type AgentApi, AgentError } from './agent-api.ts';
 import { errorOfAnswer, errorOfConnection, misbehaves, parseJson, type RawAnswer } from './agent-errors.ts';
 import { type GenerationStore, newerGeneration } from './generation.ts';
@@ -68,7 +68,10 @@ export function createAgentClient(options: AgentClientOptions): AgentApi {
   const timeouts: AgentTimeouts = { connectMs: 5_000, answerMs: 15_000, ...options.timeouts };
   const agents = options.agents.map((agent) => openAgent(agent, timeouts));
   if (agents.length === 0) {
-    throw new Failure('config_missing', { message: 'no agent is configured', hint: 'Name one under agents in the configuration.' });
+    throw new Failure('config_missing', {
+      message: 'no agent is configured',
+      hint: 'Name one under agents in the configuration.',
+    });
   }
   const call = createCaller(agents, options, timeouts);
   return {
@@ -77,9 +80,20 @@ export function createAgentClient(options: AgentClientOptions): AgentApi {
     start: (body, { idempotencyKey, signal }) =>
       call({ method: 'POST', path: '/backup', body, idempotencyKey, answer: startAnswer, signal }),
     quiesced: (jobId, { signal } = {}) =>
-      call({ method: 'POST', path: `/backup/${encodeURIComponent(jobId)}/quiesced`, body: {}, answer: quiescedAnswer, signal }),
+      call({
+        method: 'POST',
+        path: `/backup/${encodeURIComponent(jobId)}/quiesced`,
+        body: {},
+        answer: quiescedAnswer,
+        signal,
+      }),
     cancel: (jobId, { force = false, signal } = {}) =>
-      call({ method: 'DELETE', path: `/backup/${encodeURIComponent(jobId)}${force ? '?force=1' : ''}`, answer: cancelAnswer, signal }),
+      call({
+        method: 'DELETE',
+        path: `/backup/${encodeURIComponent(jobId)}${force ? '?force=1' : ''}`,
+        answer: cancelAnswer,
+        signal,
+      }),
     status: (jobId, { after, waitSeconds = 0, signal } = {}) =>
       call({ method: 'GET', path: statusPath(jobId, after, waitSeconds), answer: jobStatus, waitSeconds, signal }),
     report: (jobId, body, { signal } = {}) =>
@@ -151,7 +165,9 @@ function createCaller(agents: readonly OpenAgent[], options: AgentClientOptions,
 
 /** Whether another agent of the list may know better. */
 function passesOn({ kind }: AgentError): boolean {
-  return kind === 'unreachable' || kind === 'misbehaves' || kind === 'identity' || kind === 'moved' || kind === 'refused';
+  return (
+    kind === 'unreachable' || kind === 'misbehaves' || kind === 'identity' || kind === 'moved' || kind === 'refused'
+  );
 }
 
 /** The silent agent may be the guest's, so silence is told before the refusals of others. */
@@ -182,7 +198,12 @@ async function callWithGeneration<S extends z.ZodType>(
 
 type Presented = AgentClientOptions & { presented: string | null };
 
-async function callOnce<S extends z.ZodType>(agent: OpenAgent, call: Call<S>, options: Presented, timeouts: AgentTimeouts): Promise<z.output<S>> {
+async function callOnce<S extends z.ZodType>(
+  agent: OpenAgent,
+  call: Call<S>,
+  options: Presented,
+  timeouts: AgentTimeouts,
+): Promise<z.output<S>> {
   const { answer, nextGeneration } = await exchange(agent, call, options, timeouts);
   const next = newerGeneration(nextGeneration, options.presented);
   if (next !== undefined) await options.generation.write(next);
@@ -223,7 +244,10 @@ async function exchange<S extends z.ZodType>(
   } catch (error) {
     if (error instanceof AgentError) throw error;
     if (call.signal?.aborted === true) throw call.signal.reason;
-    throw errorOfConnection(agent.url, limit.aborted ? new Error('it did not answer in time', { cause: error }) : error);
+    throw errorOfConnection(
+      agent.url,
+      limit.aborted ? new Error('it did not answer in time', { cause: error }) : error,
+    );
   }
 }
 

@@ -14,7 +14,10 @@ export class WrongCertificate extends Error {
 
 /** `AB:CD:…` of a SHA-256 fingerprint in any spelling; undefined when it is none. */
 export function canonicalFingerprint(text: string): string | undefined {
-  const digits = text.replace(/^sha256:/i, '').replaceAll(/[:\s]/g, '').toUpperCase();
+  const digits = text
+    .replace(/^sha256:/i, '')
+    .replaceAll(/[:\s]/g, '')
+    .toUpperCase();
   return /^[0-9A-F]{64}$/.test(digits) ? (digits.match(/../g) ?? []).join(':') : undefined;
 }
 
@@ -23,7 +26,13 @@ export function canonicalFingerprint(text: string): string | undefined {
  * a resumed session carries no peer certificate, so that the comparison would fail from the second
  * connection on. The comparison stands before the first byte of a request.
  */
-export function pinnedConnector({ fingerprint, timeoutMs }: { fingerprint: string; timeoutMs: number }): buildConnector.connector {
+export function pinnedConnector({
+  fingerprint,
+  timeoutMs,
+}: {
+  fingerprint: string;
+  timeoutMs: number;
+}): buildConnector.connector {
   const connect = buildConnector({ rejectUnauthorized: false, maxCachedSessions: 0, timeout: timeoutMs });
   return (options, callback) => {
     connect(options, (...answer) => {
