@@ -1,0 +1,108 @@
+import type { CommandRunner } from '@felhom/kernel/command.ts';
+import { Failure } from '@felhom/kernel/failure.ts';
+import { composeRecreate } from './compose.ts';
+import { inspectAnswer, listAnswer, toContainerState, toSummary } from './container-json.ts';
+import type { ContainerState, ContainerSummary, Engine } from './engine.ts';
+import { followEvents } from './engine-events.ts';
+import { execInContainer } from './engine-exec.ts';
+import { type EngineAnswer, EngineHttp, errorText } from './engine-http.ts';
+
+const defaultLookBoundMs = 10_000;
+const lookSideBySide = 16;
+
+export interface EngineApiOptions {
+  socketPath: string;
+  commands: CommandRunner;
+  /** Bound of calls that only look. */
+  lookBoundMs?: number;
+}
+
+export interface EngineApi extends Engine {
+  close(): Promise<void>;
+}
+
+/** The real engine, by its API on a unix socket: no docker command has to start while apps are down. */
+export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookBoundMs }: EngineApiOptions): EngineApi {
+  const http = new EngineHttp(socketPath);
+  const look = async (path: string, query?: Record<string, string>, boundMs = lookBoundMs): Promise<EngineAnswer> =>
+    http.call({ method: 'GET', path, boundMs, ...(query === undefined ? {} : { query }) });
+
+  const inspectOne = async (id: string): Promise<ContainerState | null> => {
+    const answer = await look(`/containers/${encodeURIComponent(id)}/json`);
+    if (answer.status === 404) return null;
+    return toContainerState(parseAnswer(answer, inspectAnswer, 'inspect'));
+  };
+
+  const summaries = async (query: Record<string, string>, boundMs?: number): Promise<ContainerSummary[]> =>
+    parseAnswer(await look('/containers/json', query, boundMs), listAnswer, 'list').map(toSummary);
+
+  return {
+    identity: async () => {
+      const version = await http.version(lookBoundMs);
+      const info = await look('/info');
+      const id = info.body !== null && typeof info.body === 'object' && 'ID' in info.body ? String(info.body.ID) : '';
+      return { id, version: version.Version, apiVersion: version.ApiVersion, socketPath };
+    },
+    list: async () => {
+      const found = await summaries({ all: '1' });
+      const states = await mapSideBySide(found, async ({ id }) => inspectOne(id));
+      return states.filter((state) => state !== null);
+    },
+    listRunning: async (boundMs) => summaries({}, boundMs),
+    inspect: async (ids) => mapSideBySide(ids, inspectOne),
+    stop: async (id, { boundMs }) => {
+      const answer = await http.call({ method: 'POST', path: `/containers/${encodeURIComponent(id)}/stop`, boundMs });
+      if (answer.status === 404) return 'gone';
+      if (answer.status === 304) return 'already_stopped';
+      if (answer.status === 204) return 'stopped';
+      throw refused(answer, 'stop', id);
+    },
+    start: async (id, { boundMs }) => {
+      const answer = await http.call({ method: 'POST', path: `/containers/${encodeURIComponent(id)}/start`, boundMs });
+      if (answer.status === 404 && /no such container/i.test(errorText(answer))) return 'gone';
+      if (answer.status === 304) return 'already_running';
+      if (answer.status === 204) return 'started';
+      throw refused(answer, 'start', id);
+    },
+    events: async () => {
+      const connection = new AbortController();
+      const query = { filters: JSON.stringify({ type: ['container'] }) };
+      const stream = await http.open({ method: 'GET', path: '/events', query, boundMs: lookBoundMs }, connection.signal);
+      if (stream.status !== 200) throw refused({ status: stream.status, body: null }, 'send events', 'the engine');
+      return followEvents(stream.body, connection);
+    },
+    exec: async (id, command, { boundMs }) => execInContainer(http, id, command, boundMs),
+    recreate: async (service, options) => composeRecreate(commands, socketPath, service, options),
+    close: async () => http.close(),
+  };
+}
+
+function refused(answer: EngineAnswer, verb: string, subject: string): Failure {
+  return new Failure('operation_failed', {
+    message: `docker refused to ${verb} ${subject.slice(0, 12)}: ${errorText(answer)}`,
+    hint: `Look at: docker inspect ${subject.slice(0, 12)}; docker logs --tail 20 ${subject.slice(0, 12)}`,
+  });
+}
+
+function parseAnswer<T>(answer: EngineAnswer, schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } }, what: string): T {
+  const parsed = answer.status === 200 ? schema.safeParse(answer.body) : { success: false as const };
+  if (parsed.success) return parsed.data;
+  throw new Failure('docker_unreachable', {
+    message: `docker answered ${what} with ${answer.status === 200 ? 'something that cannot be read' : errorText(answer)}`,
+    hint: 'Look at: docker info; docker ps --all',
+  });
+}
+
+/** Maps with a bound on how many are under way, in the order given. */
+async function mapSideBySide<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let index = next++; index < items.length; index = next++) {
+      const item = items[index];
+      if (item !== undefined) results[index] = await map(item);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(lookSideBySide, items.length) }, worker));
+  return results;
+}
