@@ -1,0 +1,108 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { z } from 'zod';
+import { type Disk, errorCode, systemDisk } from './disk.ts';
+import { removeFile, sweepTemporaries } from './replace-file.ts';
+import { stateFile } from './state-file.ts';
+import type { MarkerRead } from './versioned-file.ts';
+
+/** One file a run, the newest kept. An entry that cannot be read is listed as such and hides no other. */
+export interface HistoryStore<T> {
+  /** Writes or rewrites the entry, then drops the oldest beyond `keep`. Throws Failure `state_unwritable`. */
+  save(id: string, value: T): Promise<void>;
+  /** Newest first. `limit` bounds how many files are read. */
+  list(limit?: number): Promise<HistoryEntry<T>[]>;
+  /** By its whole id, or by a prefix that only one id has. Throws Failure `not_found` or `usage` (several). */
+  find(idOrPrefix: string): Promise<HistoryEntry<T>>;
+}
+
+export interface HistoryEntry<T> {
+  id: string;
+  savedAtMs: number;
+  read: MarkerRead<T>;
+}
+
+export interface HistoryOptions<T> {
+  folder: string;
+  /** How many entries stay. */
+  keep: number;
+  version?: number;
+  schema: z.ZodType<T>;
+  disk?: Disk;
+}
+
+const idForm = /^[A-Za-z0-9_-]{1,64}$/;
+
+export function historyStore<T>(options: HistoryOptions<T>): HistoryStore<T> {
+  const { folder, keep, schema, version = 1, disk = systemDisk } = options;
+  const fileOf = (id: string): string => join(folder, `${id}.json`);
+  const entry = async ({ id, savedAtMs }: Listed): Promise<HistoryEntry<T>> => {
+    return { id, savedAtMs, read: await stateFile({ path: fileOf(id), version, schema, disk }).read() };
+  };
+
+  return {
+    save: async (id, value) => {
+      if (!idForm.test(id)) throw badId(id);
+      await stateFile({ path: fileOf(id), version, schema, disk }).write(value);
+      await sweepTemporaries(folder);
+      const beyond = (await newestFirst(folder)).filter((listed) => listed.id !== id).slice(Math.max(0, keep - 1));
+      for (const listed of beyond) await removeFile(fileOf(listed.id), disk);
+    },
+    list: async (limit = keep) => Promise.all((await newestFirst(folder)).slice(0, limit).map(entry)),
+    find: async (wanted) => {
+      const all = await newestFirst(folder);
+      const exact = all.find(({ id }) => id === wanted);
+      const matching = exact === undefined ? all.filter(({ id }) => id.startsWith(wanted)) : [exact];
+      const [only, another] = matching;
+      if (only === undefined || wanted === '') throw notFound(wanted);
+      if (another !== undefined) throw several(wanted, matching);
+      return entry(only);
+    },
+  };
+}
+
+interface Listed {
+  id: string;
+  savedAtMs: number;
+  savedAtNs: bigint;
+}
+
+async function newestFirst(folder: string): Promise<Listed[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if (errorCode(error) === 'ENOENT') return [];
+    throw error;
+  });
+  const ids = names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
+  const seen = await Promise.all(ids.filter((id) => idForm.test(id)).map((id) => look(folder, id)));
+  return seen
+    .filter((listed) => listed !== null)
+    .sort((a, b) => Number(b.savedAtNs - a.savedAtNs) || (a.id < b.id ? 1 : -1));
+}
+
+async function look(folder: string, id: string): Promise<Listed | null> {
+  const seen = await stat(join(folder, `${id}.json`), { bigint: true }).catch(() => null); // Pruned meanwhile.
+  return seen === null ? null : { id, savedAtMs: Number(seen.mtimeMs), savedAtNs: seen.mtimeNs };
+}
+
+function badId(id: string): Failure {
+  return new Failure('bug', {
+    message: `"${id.slice(0, 80)}" is no id that a file can be named by`,
+    hint: 'This is a defect. Please report it with this message.',
+  });
+}
+
+function notFound(wanted: string): Failure {
+  return new Failure('not_found', {
+    message: `there is no entry "${wanted}" in the history.`,
+    hint: 'List what is there with the history command; older entries are dropped.',
+  });
+}
+
+function several(wanted: string, matching: readonly Listed[]): Failure {
+  const ids = matching.slice(0, 5).map(({ id }) => id);
+  return new Failure('usage', {
+    message: `"${wanted}" is the beginning of ${matching.length} entries: ${ids.join(', ')}.`,
+    hint: 'Type more of the id.',
+  });
+}

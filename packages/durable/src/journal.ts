@@ -1,0 +1,110 @@
+import { constants } from 'node:fs';
+import { dirname } from 'node:path';
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { z } from 'zod';
+import { type Disk, type DiskFile, errorCode, systemDisk } from './disk.ts';
+import { parseJournal, recordsOf } from './journal-format.ts';
+import { cutTail, journalWriter } from './journal-writer.ts';
+import { processStartTime } from './process-identity.ts';
+import { sweepTemporaries } from './replace-file.ts';
+import { acquireRunLock, type RunLock } from './run-lock.ts';
+import { ensureFolder } from './state-folder.ts';
+import { unwritable } from './unwritable.ts';
+
+/** Append-only records in the past tense. */
+export interface Journal<R> {
+  /** What is durably recorded, oldest first. */
+  records(): readonly R[];
+  /**
+   * Resolves when the record is on the disk. Throws Failure `state_unwritable` (nothing of it was
+   * recorded), `busy` (the file was replaced under us), `bug` (it does not fit the schema).
+   */
+  append(record: R): Promise<void>;
+  /** Rewrites the journal with what `keep` answers. Throws Failure `state_unwritable`; the journal is then as it was. */
+  compact(): Promise<void>;
+  /** Waits for what is under way, then lets go of the file and of the lock. Twice is fine. */
+  close(): Promise<void>;
+  /** What a person should be told about the file as it was found: one sentence each. */
+  readonly problems: readonly string[];
+}
+
+export interface JournalOptions<R> {
+  /** Ends in `.jsonl`, so that what a killed compaction left beside it can be told and swept. */
+  path: string;
+  schema: z.ZodType<R>;
+  /** Which records a compaction keeps, in order: at least every open entry. Pure. */
+  keep: (records: readonly R[]) => readonly R[];
+  /** Ends the process: nothing is known of the file any more. Called at most once. */
+  onFatal: (failure: Failure) => void;
+  disk?: Disk;
+}
+
+/** Reads a journal that another process may be writing; repairs nothing. Throws Failure `state_unreadable`. */
+export async function readJournal<R>(options: {
+  path: string;
+  schema: z.ZodType<R>;
+  disk?: Disk;
+}): Promise<{ records: R[]; problems: string[] }> {
+  const { path, schema, disk = systemDisk } = options;
+  try {
+    const file = await disk.open(path, constants.O_RDONLY);
+    try {
+      const { stretches, problems } = parseJournal(await file.readAll(), schema);
+      return { records: recordsOf(stretches), problems };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return { records: [], problems: [] };
+    throw new Failure('state_unreadable', {
+      message: `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}. Nothing was changed.`,
+      hint: 'Run the same command as root (sudo); if you are root, check the disk (dmesg).',
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Opens the journal for writing; makes it when there is none. Throws Failure `busy` when another
+ * process writes it, and `state_unwritable` when it cannot be opened or its torn tail not be cut.
+ */
+export async function openJournal<R>(options: JournalOptions<R>): Promise<Journal<R>> {
+  const { path, schema, disk = systemDisk } = options;
+  const lock = await lockJournal(path, disk);
+  try {
+    const file = await openFile(path, disk);
+    try {
+      const bytes = await file.readAll();
+      const parsed = parseJournal(bytes, schema);
+      await cutTail(path, file, bytes, parsed, disk);
+      return journalWriter({ ...options, disk, lock, file, parsed });
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  } catch (error) {
+    await lock.release();
+    throw unwritable(path, 'The journal was not opened and nothing was started.', error);
+  }
+}
+
+async function lockJournal(path: string, disk: Disk): Promise<RunLock> {
+  const startTime = (await processStartTime(process.pid)) ?? '';
+  const acquired = await acquireRunLock(`${path}.lock`, { pid: process.pid, startTime, purpose: 'journal' }, disk);
+  if (acquired.kind === 'held-by-us') return acquired.lock;
+  const who = acquired.holder === null ? 'another process' : `process ${acquired.holder.pid}`;
+  throw new Failure('busy', {
+    message: `${path} is being written by ${who}. Nothing was started.`,
+    hint: 'Let that one finish, or talk to the running service instead of starting a second one.',
+  });
+}
+
+async function openFile(path: string, disk: Disk): Promise<DiskFile> {
+  const folder = dirname(path);
+  await ensureFolder(folder, disk);
+  await sweepTemporaries(folder);
+  const file = await disk.open(path, constants.O_RDWR | constants.O_CREAT);
+  // A new journal whose name is lost in a power cut takes every acknowledged record with it.
+  await disk.syncDirectory(folder);
+  return file;
+}
