@@ -70,28 +70,29 @@ export function formatElapsed(ms: number): string {
     : `${Math.floor(minutes / 1_440)} d ${Math.floor((minutes % 1_440) / 60)} h`;
 }
 
+type Quantity = z.ZodPipe<z.ZodString, z.ZodTransform<number, string>>;
+
 /** A duration in a configuration file (`10m`), in milliseconds once parsed. */
-export function durationMs(defaultText?: string) {
-  const schema = z
-    .string('expected a duration such as 30s, 10m or 1d')
-    .meta({ description: 'a duration: 250ms, 30s, 10m, 1h30m, 1d' })
-    .transform((text, context) =>
-      parsed(parseDuration(text.trim()), 'expected a duration such as 30s, 10m or 1d', context),
-    );
+export function durationMs(): Quantity;
+export function durationMs(defaultText: string): z.ZodPrefault<Quantity>;
+export function durationMs(defaultText?: string): Quantity | z.ZodPrefault<Quantity> {
+  const schema = quantity(parseDuration, 'expected a duration such as 30s, 10m or 1d');
   return defaultText === undefined ? schema : schema.prefault(defaultText);
 }
 
 /** A size in a configuration file (`2GiB`), in bytes once parsed. */
-export function sizeBytes(defaultText?: string) {
-  const schema = z
-    .string('expected a size such as 512MiB or 2GiB')
-    .meta({ description: 'a size: 512MiB, 2GiB, 1.5TB' })
-    .transform((text, context) => parsed(parseSize(text.trim()), 'expected a size such as 512MiB or 2GiB', context));
+export function sizeBytes(): Quantity;
+export function sizeBytes(defaultText: string): z.ZodPrefault<Quantity>;
+export function sizeBytes(defaultText?: string): Quantity | z.ZodPrefault<Quantity> {
+  const schema = quantity(parseSize, 'expected a size such as 512MiB or 2GiB');
   return defaultText === undefined ? schema : schema.prefault(defaultText);
 }
 
-function parsed(value: number | undefined, message: string, context: z.RefinementCtx): number {
-  if (value !== undefined) return value;
-  context.addIssue({ code: 'custom', message });
-  return z.NEVER;
+function quantity(parse: (text: string) => number | undefined, message: string): Quantity {
+  return z.string(message).transform((text, context) => {
+    const value = parse(text.trim());
+    if (value !== undefined) return value;
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  });
 }
