@@ -77,7 +77,7 @@ async function newestFirst(folder: string): Promise<Listed[]> {
   const seen = await Promise.all(ids.filter((id) => idForm.test(id)).map((id) => look(folder, id)));
   return seen
     .filter((listed) => listed !== null)
-    .sort((a, b) => Number(b.savedAtNs - a.savedAtNs) || (a.id < b.id ? 1 : -1));
+    .toSorted((a, b) => Number(b.savedAtNs - a.savedAtNs) || (a.id < b.id ? 1 : -1));
 }
 
 async function look(folder: string, id: string): Promise<Listed | null> {

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs';
-import { lstat, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import type { Disk, DiskFile } from './disk.ts';
 import type { Journal, JournalOptions } from './journal.ts';
 import { largestRecordBytes, type Parsed, recordsOf, type Stretch, toLine } from './journal-format.ts';
+import { isNamed } from './lock-file.ts';
 import { replaceFile } from './replace-file.ts';
 import type { RunLock } from './run-lock.ts';
 import { unwritable } from './unwritable.ts';
@@ -20,13 +21,6 @@ import { unwritable } from './unwritable.ts';
  *   are kept as they are, where they are; damaged stretches are moved to `PATH.damaged`.
  */
 
-interface Waiting<R> {
-  record: R;
-  line: Buffer;
-  resolve: () => void;
-  reject: (why: unknown) => void;
-}
-
 export interface WriterParts<R> extends JournalOptions<R> {
   disk: Disk;
   lock: RunLock;
@@ -34,144 +28,183 @@ export interface WriterParts<R> extends JournalOptions<R> {
   parsed: Parsed<R>;
 }
 
-const nothingRecorded = 'Nothing of it was recorded, so nothing was started.';
+interface Checked<R> {
+  record: R;
+  line: Buffer;
+}
 
-/** The journal over an open file whose tail is intact. Whoever calls this hands over the file and the lock. */
-export function journalWriter<R>(parts: WriterParts<R>): Journal<R> {
-  const { path, schema, keep, onFatal, disk, lock } = parts;
-  let { file } = parts;
-  let stretches = parts.parsed.stretches;
-  let records = recordsOf(stretches);
-  let sizeBytes = parts.parsed.intactBytes;
-  let waiting: Waiting<R>[] = [];
-  let last: Promise<unknown> = Promise.resolve();
-  let ended: Failure | null = null;
-  let closing: Promise<void> | null = null;
+interface Waiting<R> extends Checked<R> {
+  resolve: () => void;
+  reject: (why: unknown) => void;
+}
+
+const nothingRecorded = 'Nothing of it was recorded, so nothing was started.';
+const largestDamagedBytes = 1024 * 1024;
+
+/** The journal over an open file whose tail is intact. Whoever makes one hands over the file and the lock. */
+export class JournalWriter<R> implements Journal<R> {
+  readonly problems: readonly string[];
+  readonly #options: WriterParts<R>;
+  #file: DiskFile;
+  #stretches: Stretch<R>[];
+  #records: R[];
+  #sizeBytes: number;
+  #waiting: Waiting<R>[] = [];
+  #last: Promise<unknown> = Promise.resolve();
+  #ended: Failure | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(parts: WriterParts<R>) {
+    this.problems = parts.parsed.problems;
+    this.#options = parts;
+    this.#file = parts.file;
+    this.#stretches = parts.parsed.stretches;
+    this.#records = recordsOf(parts.parsed.stretches);
+    this.#sizeBytes = parts.parsed.intactBytes;
+  }
+
+  records(): readonly R[] {
+    return this.#records;
+  }
+
+  append(record: R): Promise<void> {
+    if (this.#closing !== null) return Promise.reject(this.#closedAlready());
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ...this.#check(record), resolve, reject });
+      if (this.#waiting.length === 1) void this.#inTurn(() => this.#flush());
+    });
+  }
+
+  compact(): Promise<void> {
+    if (this.#closing !== null) return Promise.reject(this.#closedAlready());
+    return this.#inTurn(() => this.#compact());
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#inTurn(async () => {
+      await this.#file.close();
+      await this.#options.lock.release();
+    });
+    return this.#closing;
+  }
 
   /** Runs one piece of work after all that was asked for before. */
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = last.then(work);
-    last = mine.catch(() => undefined); // Its caller hears of it; the next one is not concerned.
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#last.then(work);
+    this.#last = mine.catch(() => undefined); // Its caller hears of it; the next one is not concerned.
     return mine;
-  };
+  }
 
-  const end = (what: string, cause: unknown): Failure => {
-    ended = unwritable(path, `${what} The process ends, so that it is read again from the disk.`, cause);
-    onFatal(ended);
-    return ended;
-  };
-
-  const write = async (bytes: Buffer): Promise<void> => {
-    if (ended !== null) throw ended;
-    if (!(await isNamed(path, file))) throw replacedUnderUs(path);
-    const written = await file.write(bytes, sizeBytes).catch((error: unknown) => asError(error));
-    if (written !== bytes.length) {
-      const cause = written instanceof Error ? written : new Error(`no space left: ${written} of ${bytes.length} bytes were taken`);
-      await file.truncate(sizeBytes).catch((error: unknown) => {
-        throw end('A half-written record could not be taken back.', error);
-      });
-      throw unwritable(path, nothingRecorded, cause);
-    }
-    await file.dataSync().catch((error: unknown) => {
-      throw end('Whether the last records are on the disk is not known.', error);
-    });
-    sizeBytes += bytes.length;
-  };
-
-  const flush = async (): Promise<void> => {
-    const batch = waiting;
-    waiting = [];
+  async #flush(): Promise<void> {
+    const batch = this.#waiting;
+    this.#waiting = [];
     try {
-      await write(Buffer.concat(batch.map(({ line }) => line)));
+      await this.#write(Buffer.concat(batch.map(({ line }) => line)));
     } catch (error) {
       for (const { reject } of batch) reject(error);
       return;
     }
     for (const { record, resolve } of batch) {
-      records.push(record);
-      stretches.push({ kind: 'record', value: record });
+      this.#records.push(record);
+      this.#stretches.push({ kind: 'record', value: record });
       resolve();
     }
-  };
+  }
 
-  const append = (record: R): Promise<void> => {
-    if (closing !== null) return Promise.reject(closedAlready(path));
-    return new Promise((resolve, reject) => {
-      const checked = toRecord(path, schema, record);
-      waiting.push({ ...checked, resolve, reject });
-      if (waiting.length === 1) void inTurn(flush);
-    });
-  };
+  async #write(bytes: Buffer): Promise<void> {
+    await this.#requireOurs();
+    const end = this.#sizeBytes;
+    const written = await this.#file.write(bytes, end).catch((error: unknown) => asError(error));
+    if (written !== bytes.length) {
+      await this.#file.truncate(end).catch((error: unknown) => this.#end('A half-written record stays in it.', error));
+      throw unwritable(this.#options.path, nothingRecorded, shortWrite(written, bytes.length));
+    }
+    await this.#file
+      .dataSync()
+      .catch((error: unknown) => this.#end('Whether the last records are on the disk is not known.', error));
+    this.#sizeBytes += bytes.length;
+  }
 
-  const compact = async (): Promise<void> => {
-    if (ended !== null) throw ended;
-    if (!(await isNamed(path, file))) throw replacedUnderUs(path);
-    const kept = keptStretches(stretches, keep(records), path, schema);
-    const content = Buffer.concat(kept.map((stretch) => (stretch.kind === 'record' ? toLine(stretch.value) : stretch.bytes)));
+  async #compact(): Promise<void> {
+    await this.#requireOurs();
+    const { path, disk } = this.#options;
+    const kept = this.#keptStretches();
+    const lines = kept.map((stretch) => (stretch.kind === 'record' ? toLine(stretch.value) : stretch.bytes));
+    const content = Buffer.concat(lines);
     try {
-      await saveDamaged(path, stretches, disk);
+      await saveDamaged(path, this.#stretches, disk);
       await replaceFile(path, content, disk);
     } catch (error) {
-      if (!(await isNamed(path, file))) throw end('Whether its compacted form is on the disk is not known.', error);
+      if (!(await isNamed(path, this.#file)))
+        this.#end('Whether its compacted form is on the disk is not known.', error);
       throw unwritable(path, 'It was not compacted and holds what it held.', error);
     }
-    const old = file;
-    file = await disk.open(path, constants.O_RDWR).catch((error: unknown) => {
-      throw end('Its compacted form could not be opened.', error);
-    });
-    stretches = kept;
-    records = recordsOf(kept);
-    sizeBytes = content.length;
+    const old = this.#file;
+    this.#file = await disk
+      .open(path, constants.O_RDWR)
+      .catch((error: unknown) => this.#end('Its compacted form could not be opened.', error));
+    this.#stretches = kept;
+    this.#records = recordsOf(kept);
+    this.#sizeBytes = content.length;
     await old.close();
-  };
+  }
 
-  const close = async (): Promise<void> => {
-    await file.close();
-    await lock.release();
-  };
+  /** The stretches in their old order without what is not kept, then what `keep` made anew. */
+  #keptStretches(): Stretch<R>[] {
+    const wanted = new Set(this.#options.keep(this.#records));
+    const old = this.#stretches.filter(
+      (stretch) => stretch.kind === 'foreign' || (stretch.kind === 'record' && wanted.delete(stretch.value)),
+    );
+    return [...old, ...[...wanted].map((value): Stretch<R> => ({ kind: 'record', value: this.#check(value).record }))];
+  }
 
-  return {
-    problems: parts.parsed.problems,
-    records: () => records,
-    append,
-    compact: () => (closing === null ? inTurn(compact) : Promise.reject(closedAlready(path))),
-    close: () => {
-      closing ??= inTurn(close);
-      return closing;
-    },
-  };
+  async #requireOurs(): Promise<void> {
+    if (this.#ended !== null) throw this.#ended;
+    await requireNamed(this.#options.path, this.#file);
+  }
+
+  /** Nothing is known of the file any more: tells whoever ends the process, and refuses all that comes. */
+  #end(what: string, cause: unknown): never {
+    const state = `${what} The process ends, so that it is read again from the disk.`;
+    this.#ended = unwritable(this.#options.path, state, cause);
+    this.#options.onFatal(this.#ended);
+    throw this.#ended;
+  }
+
+  #check(value: R): Checked<R> {
+    const line = toLine(value);
+    const parsed = this.#options.schema.safeParse(JSON.parse(JSON.stringify(value)));
+    if (parsed.success && line.length <= largestRecordBytes) return { record: parsed.data, line };
+    const why = parsed.success ? `it has ${line.length} bytes` : z.prettifyError(parsed.error);
+    throw new Failure('bug', {
+      message: `a record that does not fit was not appended to ${this.#options.path}: ${why}`,
+      hint: 'This is a defect. Please report it with this message.',
+    });
+  }
+
+  #closedAlready(): Failure {
+    return new Failure('bug', {
+      message: `${this.#options.path} was used after it was closed`,
+      hint: 'This is a defect. Please report it with this message.',
+    });
+  }
 }
 
-/** Cuts what an append that never finished left behind the last intact line. */
+/** Cuts what an append that never finished left behind the last intact line; whole damaged lines are put aside first. */
 export async function cutTail(
   path: string,
   file: DiskFile,
   bytes: Buffer,
-  { intactBytes }: Parsed<unknown>,
+  intactBytes: number,
   disk: Disk,
 ): Promise<void> {
   if (intactBytes === bytes.length) return;
-  if (!(await isNamed(path, file))) throw replacedUnderUs(path);
+  await requireNamed(path, file);
   const tail = bytes.subarray(intactBytes);
   if (tail.includes(0x0a)) await saveDamaged(path, [{ kind: 'broken', bytes: tail }], disk);
   await file.truncate(intactBytes);
   await file.sync();
 }
-
-/** The stretches in their old order without what is not kept, then what `keep` made anew. */
-function keptStretches<R>(
-  stretches: readonly Stretch<R>[],
-  kept: readonly R[],
-  path: string,
-  schema: z.ZodType<R>,
-): Stretch<R>[] {
-  const wanted = new Set(kept);
-  const old = stretches.filter((stretch) => stretch.kind === 'foreign' || (stretch.kind === 'record' && wanted.delete(stretch.value)));
-  const made = [...wanted].map((value): Stretch<R> => ({ kind: 'record', value: toRecord(path, schema, value).record }));
-  return [...old, ...made];
-}
-
-const largestDamagedBytes = 1024 * 1024;
 
 /** Keeps damaged bytes for a person to look at, beside the journal. The newest stay when there are too many. */
 async function saveDamaged(path: string, stretches: readonly Stretch<unknown>[], disk: Disk): Promise<void> {
@@ -181,34 +214,17 @@ async function saveDamaged(path: string, stretches: readonly Stretch<unknown>[],
   await replaceFile(`${path}.damaged`, Buffer.concat([before, ...damaged]).subarray(-largestDamagedBytes), disk);
 }
 
-async function isNamed(path: string, file: DiskFile): Promise<boolean> {
-  const [opened, named] = [await file.stat(), await lstat(path).catch(() => null)];
-  return named !== null && named.ino === opened.ino && named.dev === opened.dev;
-}
-
-function toRecord<R>(path: string, schema: z.ZodType<R>, value: R): { record: R; line: Buffer } {
-  const line = toLine(value);
-  const parsed = schema.safeParse(JSON.parse(JSON.stringify(value)));
-  if (parsed.success && line.length <= largestRecordBytes) return { record: parsed.data, line };
-  const why = parsed.success ? `it has ${line.length} bytes` : z.prettifyError(parsed.error);
-  throw new Failure('bug', {
-    message: `a record that does not fit was not appended to ${path}: ${why}`,
-    hint: 'This is a defect. Please report it with this message.',
-  });
-}
-
-function replacedUnderUs(path: string): Failure {
-  return new Failure('busy', {
+async function requireNamed(path: string, file: DiskFile): Promise<void> {
+  if (await isNamed(path, file)) return;
+  throw new Failure('busy', {
     message: `${path} was replaced or removed while it was open. ${nothingRecorded}`,
     hint: 'Put the journal back, or restart the service so that it opens the one that is there now.',
   });
 }
 
-function closedAlready(path: string): Failure {
-  return new Failure('bug', {
-    message: `${path} was used after it was closed`,
-    hint: 'This is a defect. Please report it with this message.',
-  });
+function shortWrite(written: number | Error, wanted: number): Error {
+  if (written instanceof Error) return written;
+  return Object.assign(new Error(`no space left: ${written} of ${wanted} bytes were taken`), { code: 'ENOSPC' });
 }
 
 function asError(error: unknown): Error {

@@ -4,10 +4,9 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import type { z } from 'zod';
 import { type Disk, type DiskFile, errorCode, systemDisk } from './disk.ts';
 import { parseJournal, recordsOf } from './journal-format.ts';
-import { cutTail, journalWriter } from './journal-writer.ts';
-import { processStartTime } from './process-identity.ts';
+import { cutTail, JournalWriter } from './journal-writer.ts';
 import { sweepTemporaries } from './replace-file.ts';
-import { acquireRunLock, type RunLock } from './run-lock.ts';
+import { acquireRunLock, processStartTime, type RunLock } from './run-lock.ts';
 import { ensureFolder } from './state-folder.ts';
 import { unwritable } from './unwritable.ts';
 
@@ -76,8 +75,8 @@ export async function openJournal<R>(options: JournalOptions<R>): Promise<Journa
     try {
       const bytes = await file.readAll();
       const parsed = parseJournal(bytes, schema);
-      await cutTail(path, file, bytes, parsed, disk);
-      return journalWriter({ ...options, disk, lock, file, parsed });
+      await cutTail(path, file, bytes, parsed.intactBytes, disk);
+      return new JournalWriter({ ...options, disk, lock, file, parsed });
     } catch (error) {
       await file.close();
       throw error;

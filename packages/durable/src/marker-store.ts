@@ -55,7 +55,11 @@ export function fileMarkerStore<T>(options: MarkerOptions<T>): MarkerStore<T> {
       await replaceFiles(folder, new Map(copies.map((copy) => [copy, text])), disk);
     } catch (error) {
       if (before.every((copy) => copy.kind === 'absent')) await discard();
-      throw unwritable(join(folder, name), 'Nothing was stopped on its account; what was recorded before still is.', error);
+      throw unwritable(
+        join(folder, name),
+        'Nothing was stopped on its account; what was recorded before still is.',
+        error,
+      );
     }
   };
 
@@ -80,7 +84,7 @@ function nextSequence(reads: readonly CopyRead<unknown>[]): number {
 
 /** What several copies say together. */
 export function judge<T>(reads: readonly CopyRead<T>[]): MarkerRead<T> {
-  const good = reads.filter((read) => read.kind === 'present').sort((a, b) => b.sequence - a.sequence)[0];
+  const good = reads.filter((read) => read.kind === 'present').toSorted((a, b) => b.sequence - a.sequence)[0];
   if (good !== undefined) return { kind: 'present', value: good.value };
   const newer = reads.find((read) => read.kind === 'newer');
   if (newer !== undefined) return { kind: 'newer', version: newer.version };

@@ -1,17 +1,12 @@
 import { spawn } from 'node:child_process';
-import { constants } from 'node:fs';
-import { lstat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type Disk, type DiskFile, errorCode, systemDisk } from './disk.ts';
+import { type Disk, type DiskFile, systemDisk } from './disk.ts';
+import { isNamed, openLockFile } from './lock-file.ts';
 import { type LockHolder, readLockHolder } from './lock-holder.ts';
-import { ensureFolder } from './state-folder.ts';
-import { unwritable } from './unwritable.ts';
+import { readProcessStat } from './process-stat.ts';
 
 export type { LockHolder } from './lock-holder.ts';
-export { readLockHolder } from './lock-holder.ts';
-export { isAlive, processStartTime } from './process-identity.ts';
 
 /*
  * Invariants
@@ -49,7 +44,7 @@ export async function acquireRunLock(path: string, holder: LockHolder, disk: Dis
     let keep = false;
     try {
       if (!(await tryFlock(file.fd, path))) return { kind: 'busy', holder: await readLockHolder(path, disk) };
-      if (!(await isStillThere(path, file))) continue;
+      if (!(await isNamed(path, file))) continue;
       const lock = lockOn(file);
       await lock.update(holder);
       keep = true;
@@ -86,53 +81,6 @@ export async function waitForLock(
     if (acquired.kind === 'held-by-us' || leftMs <= 0 || signal?.aborted === true) return acquired;
     await clock.sleep(Math.min(pauseMs, leftMs), signal);
   }
-}
-
-async function openLockFile(path: string, disk: Disk): Promise<DiskFile> {
-  try {
-    return await openRegular(path, constants.O_RDWR | constants.O_CREAT | constants.O_NONBLOCK, disk);
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') {
-      return await makeLockFile(path, disk);
-    }
-    // A disk that turned read-only still lets us lock what is there.
-    if (errorCode(error) === 'EROFS') return await openRegular(path, constants.O_RDONLY, disk).catch(() => fail(path, error));
-    return fail(path, error);
-  }
-}
-
-async function makeLockFile(path: string, disk: Disk): Promise<DiskFile> {
-  try {
-    await ensureFolder(dirname(path), disk);
-    return await openRegular(path, constants.O_RDWR | constants.O_CREAT, disk);
-  } catch (error) {
-    return fail(path, error);
-  }
-}
-
-async function openRegular(path: string, flags: number, disk: Disk): Promise<DiskFile> {
-  const file = await disk.open(path, flags);
-  if ((await file.stat()).isFile) return file;
-  await file.close();
-  throw notALockFile(path);
-}
-
-function fail(path: string, error: unknown): never {
-  if (errorCode(error) === 'ELOOP' || errorCode(error) === 'EISDIR') throw notALockFile(path, error);
-  throw unwritable(path, 'No lock was taken and nothing was started.', error);
-}
-
-function notALockFile(path: string, cause?: unknown): Failure {
-  return new Failure('refused', {
-    message: `${path} is not a regular file, so it is not used as a lock. Nothing was started.`,
-    hint: `Look at it (ls -l ${path}) and remove it if nobody put it there on purpose.`,
-    cause,
-  });
-}
-
-async function isStillThere(path: string, file: DiskFile): Promise<boolean> {
-  const [opened, named] = [await file.stat(), await lstat(path).catch(() => null)];
-  return named !== null && named.ino === opened.ino && named.dev === opened.dev;
 }
 
 /** Runs flock(1) on our open file: the lock belongs to the open file, so it outlives flock and is ours. */
@@ -177,4 +125,18 @@ function lockOn(file: DiskFile): RunLock {
       await file.close();
     },
   };
+}
+
+/**
+ * When a process started (field 22 of /proc/PID/stat): with the pid it names one process of this
+ * boot. Null: there is none, or it is dead and not reaped yet.
+ */
+export async function processStartTime(pid: number): Promise<string | null> {
+  const stat = await readProcessStat(pid);
+  return stat === null || stat.state === 'Z' || stat.state === 'X' ? null : stat.startTime;
+}
+
+/** Whether exactly this process still lives: a reused pid has another start time. */
+export async function isAlive(holder: { pid: number; startTime: string }): Promise<boolean> {
+  return (await processStartTime(holder.pid)) === holder.startTime;
 }

@@ -4,7 +4,8 @@ import { errorCode } from './disk.ts';
 const advice: Record<string, string> = {
   ENOSPC: 'Free space on the disk that holds it (df -h; docker system df), then run the same command again.',
   EDQUOT: 'Raise the quota or free space, then run the same command again.',
-  EROFS: 'The file system is mounted read-only: see dmesg for the reason, then remount it (mount -o remount,rw) and try again.',
+  EROFS:
+    'The file system is mounted read-only: see dmesg for the reason, then remount it (mount -o remount,rw) and try again.',
   EACCES: 'Run the same command as root (sudo).',
   EPERM: 'Run the same command as root (sudo); lsattr shows whether the file was made immutable.',
   EIO: 'The disk reports errors (dmesg): replace it before anything else.',

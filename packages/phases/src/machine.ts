@@ -38,6 +38,8 @@ export interface Machine<E extends Edges> {
   ): To;
   /** Whether the phases, in order, are a walk along edges that begins at the initial phase. */
   isLegalWalk(walk: readonly string[]): boolean;
+  /** The same for a walk whose beginning is not known. */
+  isLegalStretch(walk: readonly string[]): boolean;
 }
 
 export interface Table<E extends Edges> {
@@ -57,6 +59,8 @@ export function defineMachine<const E extends Edges>(table: Table<E>): Machine<E
   const phases = Object.keys(table.edges) as PhaseOf<E>[];
   checkTable(table.initial, terminal, edges);
   const canStep = (from: string, to: string): boolean => edges.get(from)?.includes(to) === true;
+  const isLegalStretch = (walk: readonly string[]): boolean =>
+    walk.every((phase, i) => (i === 0 ? edges.has(phase) : canStep(walk[i - 1] ?? '', phase)));
   return {
     initial: table.initial,
     phases,
@@ -67,10 +71,12 @@ export function defineMachine<const E extends Edges>(table: Table<E>): Machine<E
     canStep,
     assertStep: (from, to) => {
       if (canStep(from, to)) return to;
-      throw illegal(`${from} -> ${to} is not a step of this machine (from ${from}: ${edges.get(from)?.join(', ') || 'none'})`);
+      throw illegal(
+        `${from} -> ${to} is not a step of this machine (from ${from}: ${edges.get(from)?.join(', ') || 'none'})`,
+      );
     },
-    isLegalWalk: (walk) =>
-      walk[0] === table.initial && walk.every((phase, i) => i === 0 || canStep(walk[i - 1] ?? '', phase)),
+    isLegalWalk: (walk) => walk[0] === table.initial && isLegalStretch(walk),
+    isLegalStretch,
   };
 }
 
