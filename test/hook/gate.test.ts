@@ -14,10 +14,17 @@ const waits = (): number => stage.calls.filter((call) => call.path === '/hook/wa
 describe('an open gate', () => {
   it('is held until the agent says go, by the gate id it was given', async () => {
     const verdicts = ['wait', 'wait', 'go'];
-    await stage.listen({ '/hook/pre-stop': 'gate g-1_A 60', '/hook/wait': (response) => response.end(verdicts.shift()) });
+    await stage.listen({
+      '/hook/pre-stop': 'gate g-1_A 60',
+      '/hook/wait': (response) => response.end(verdicts.shift()),
+    });
     const end = await stage.run(preStop);
     expect(end).toMatchObject({ code: 0, output: 'felhom: waiting for the applications of guest 101, at most 60 s\n' });
-    expect(stage.calls.slice(1).map((call) => call.fields)).toEqual([{ gate: 'g-1_A' }, { gate: 'g-1_A' }, { gate: 'g-1_A' }]);
+    expect(stage.calls.slice(1).map((call) => call.fields)).toEqual([
+      { gate: 'g-1_A' },
+      { gate: 'g-1_A' },
+      { gate: 'g-1_A' },
+    ]);
   });
 
   it('is left within milliseconds of the word', async () => {
@@ -87,20 +94,23 @@ describe('an open gate', () => {
 });
 
 describe('a waiting hook that is killed', () => {
-  it.each(['SIGTERM', 'SIGKILL', 'SIGINT', 'SIGHUP'] as const)('by %s is gone at once, with its connection', async (signal) => {
-    let dropped = false;
-    await stage.listen({
-      '/hook/pre-stop': 'gate g1 60',
-      '/hook/wait': (response) => response.on('close', () => (dropped = true)),
-    });
-    const hook = stage.start(preStop);
-    await waitUntil('the hook waits', () => waits() === 1);
-    const at = performance.now();
-    hook.child.kill(signal);
-    expect(await hook.ended).toMatchObject({ code: null, signal });
-    await waitUntil('the agent sees the connection close', () => dropped);
-    expect(performance.now() - at).toBeLessThan(1_000);
-  });
+  it.each(['SIGTERM', 'SIGKILL', 'SIGINT', 'SIGHUP'] as const)(
+    'by %s is gone at once, with its connection',
+    async (signal) => {
+      let dropped = false;
+      await stage.listen({
+        '/hook/pre-stop': 'gate g1 60',
+        '/hook/wait': (response) => response.on('close', () => (dropped = true)),
+      });
+      const hook = stage.start(preStop);
+      await waitUntil('the hook waits', () => waits() === 1);
+      const at = performance.now();
+      hook.child.kill(signal);
+      expect(await hook.ended).toMatchObject({ code: null, signal });
+      await waitUntil('the agent sees the connection close', () => dropped);
+      expect(performance.now() - at).toBeLessThan(1_000);
+    },
+  );
 
   it('leaves by itself when the worker that called it was killed', async () => {
     let dropped = false;
@@ -108,10 +118,14 @@ describe('a waiting hook that is killed', () => {
       '/hook/pre-stop': 'gate g1 60',
       '/hook/wait': (response) => response.on('close', () => (dropped = true)),
     });
-    const worker = spawn('/bin/sh', ['-c', '"$0" pre-stop snapshot 101; exit 0', `${stage.folder}/felhom-vzdump-hook`], {
-      env: vzdumpEnvironment,
-      stdio: 'ignore',
-    });
+    const worker = spawn(
+      '/bin/sh',
+      ['-c', '"$0" pre-stop snapshot 101; exit 0', `${stage.folder}/felhom-vzdump-hook`],
+      {
+        env: vzdumpEnvironment,
+        stdio: 'ignore',
+      },
+    );
     await waitUntil('the hook waits', () => waits() === 1);
     expect(stage.calls[0]?.fields['pid']).toBe(String(worker.pid));
     worker.kill('SIGKILL');
@@ -120,7 +134,10 @@ describe('a waiting hook that is killed', () => {
   });
 
   it('does not fail a backup because nobody reads its output any more', async () => {
-    await stage.listen({ '/hook/pre-stop': 'gate g1 60', '/hook/wait': (response) => setTimeout(() => response.end('go'), 200) });
+    await stage.listen({
+      '/hook/pre-stop': 'gate g1 60',
+      '/hook/wait': (response) => setTimeout(() => response.end('go'), 200),
+    });
     const hook = stage.start(preStop);
     hook.child.stdout?.destroy();
     hook.child.stderr?.destroy();

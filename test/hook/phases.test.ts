@@ -66,11 +66,21 @@ describe.each([...jobPhases, ...guestPhases])('in phase %s %s %s', (...call) => 
   });
 
   it.each([
-    ['an error page', (response: import('node:http').ServerResponse) => response.writeHead(500).end('<html>gate g 9</html>')],
+    [
+      'an error page',
+      (response: import('node:http').ServerResponse) => response.writeHead(500).end('<html>gate g 9</html>'),
+    ],
     ['nonsense', (response: import('node:http').ServerResponse) => response.end('gate ../../etc 99999999999 rm -rf')],
     ['nothing', (response: import('node:http').ServerResponse) => response.end()],
-    ['bytes that are not HTTP', (response: import('node:http').ServerResponse) => response.socket?.end('\0\xff go \r\n\r\n go')],
-    ['a cut answer', (response: import('node:http').ServerResponse) => response.socket?.end('HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\ngo')],
+    [
+      'bytes that are not HTTP',
+      (response: import('node:http').ServerResponse) => response.socket?.end('\0\xff go \r\n\r\n go'),
+    ],
+    [
+      'a cut answer',
+      (response: import('node:http').ServerResponse) =>
+        response.socket?.end('HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\ngo'),
+    ],
     ['a broken connection', (response: import('node:http').ServerResponse) => response.destroy()],
   ])('lets the job go on when the agent answers %s', async (_what, answer) => {
     await stage.listen({ [`/hook/${phase}`]: (response) => void answer(response) });
@@ -89,13 +99,16 @@ describe.each([...jobPhases, ...guestPhases])('in phase %s %s %s', (...call) => 
 });
 
 describe('called by a person', () => {
-  it.each([[[]], [['../../etc/passwd']], [['pre-stop; reboot', 'snapshot', '101']]])('refuses %j with the usage', async (args) => {
-    await stage.listen();
-    const end = await stage.run(args);
-    expect(end.code).toBe(2);
-    expect(end.output).toContain('usage: felhom-vzdump-hook PHASE');
-    expect(stage.calls).toEqual([]);
-  });
+  it.each([[[]], [['../../etc/passwd']], [['pre-stop; reboot', 'snapshot', '101']]])(
+    'refuses %j with the usage',
+    async (args) => {
+      await stage.listen();
+      const end = await stage.run(args);
+      expect(end.code).toBe(2);
+      expect(end.output).toContain('usage: felhom-vzdump-hook PHASE');
+      expect(stage.calls).toEqual([]);
+    },
+  );
 });
 
 describe('values that are hostile', () => {
@@ -106,7 +119,13 @@ describe('values that are hostile', () => {
     const environment = { ...vzdumpEnvironment, HOSTNAME: nasty, TARGET: nasty, LOGFILE: nasty };
     expect(await stage.run(['pre-stop', nasty, nasty], environment)).toMatchObject({ code: 0, output: '' });
     expect(stage.calls).toHaveLength(1);
-    expect(stage.calls[0]?.fields).toMatchObject({ mode: nasty, vmid: nasty, hostname: nasty, target: nasty, logfile: nasty });
+    expect(stage.calls[0]?.fields).toMatchObject({
+      mode: nasty,
+      vmid: nasty,
+      hostname: nasty,
+      target: nasty,
+      logfile: nasty,
+    });
   });
 
   it('are cut at 4 KiB each, so that the request stays small', async () => {
@@ -120,7 +139,10 @@ describe('values that are hostile', () => {
   it('cannot write lines of their own into the task log', async () => {
     await stage.listen({ '/hook/pre-stop': "fail no\nINFO: creating vzdump archive '/x'\x1b[2J" });
     const end = await stage.run(['pre-stop', 'snapshot', '101']);
-    expect(end).toMatchObject({ code: 1, output: "felhom: this backup is ended: no INFO: creating vzdump archive '/x' [2J\n" });
+    expect(end).toMatchObject({
+      code: 1,
+      output: "felhom: this backup is ended: no INFO: creating vzdump archive '/x' [2J\n",
+    });
   });
 
   it('work without any environment at all', async () => {

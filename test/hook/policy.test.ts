@@ -18,7 +18,8 @@ describe('on_no_agent=fail', () => {
     const end = await stage.run(preStop);
     expect(end).toMatchObject({ code: 1 });
     expect(end.output).toContain('on_no_agent=fail stands in hook.conf');
-    for (const phase of ['job-init', 'backup-start', 'pre-restart', 'log-end']) expect(await stage.run([phase])).toMatchObject({ code: 0 });
+    for (const phase of ['job-init', 'backup-start', 'pre-restart', 'log-end'])
+      expect(await stage.run([phase])).toMatchObject({ code: 0 });
   });
 
   it.each([
@@ -70,21 +71,34 @@ describe('the policy file', () => {
 describe('the script that was there before', () => {
   const recorder = '#!/bin/sh\nprintf "%s|" "$0" "$@" >"${0}.seen"\n/usr/bin/env >>"${0}.seen"\necho before\n';
 
-  it.each(['job-init', 'backup-start', 'pre-stop', 'pre-restart', 'post-restart', 'backup-end', 'backup-abort', 'log-end', 'job-end'])(
-    'is called in %s with the same arguments and environment, and the agent hears too',
-    async (phase) => {
-      const previous = stage.script("my 'old' script", recorder);
-      stage.policy({ previous_script: previous });
-      await stage.listen({ '/hook/pre-stop': 'go' });
-      const end = await stage.run([phase, 'snapshot', '101']);
-      expect(end).toMatchObject({ code: 0, output: 'before\n' });
-      const [called, ...environment] = read("my 'old' script.seen").split('\n');
-      expect(called).toContain(`${previous}|${phase}|snapshot|101|`);
-      const given = [called?.split('|').at(-1), ...environment].filter((line) => line !== '' && !line?.startsWith('PWD='));
-      expect(given.toSorted()).toEqual(Object.entries(vzdumpEnvironment).map((entry) => entry.join('=')).toSorted());
-      expect(stage.calls.map((call) => call.path)).toEqual([`/hook/${phase}`]);
-    },
-  );
+  it.each([
+    'job-init',
+    'backup-start',
+    'pre-stop',
+    'pre-restart',
+    'post-restart',
+    'backup-end',
+    'backup-abort',
+    'log-end',
+    'job-end',
+  ])('is called in %s with the same arguments and environment, and the agent hears too', async (phase) => {
+    const previous = stage.script("my 'old' script", recorder);
+    stage.policy({ previous_script: previous });
+    await stage.listen({ '/hook/pre-stop': 'go' });
+    const end = await stage.run([phase, 'snapshot', '101']);
+    expect(end).toMatchObject({ code: 0, output: 'before\n' });
+    const [called, ...environment] = read("my 'old' script.seen").split('\n');
+    expect(called).toContain(`${previous}|${phase}|snapshot|101|`);
+    const given = [called?.split('|').at(-1), ...environment].filter(
+      (line) => line !== '' && !line?.startsWith('PWD='),
+    );
+    expect(given.toSorted()).toEqual(
+      Object.entries(vzdumpEnvironment)
+        .map((entry) => entry.join('='))
+        .toSorted(),
+    );
+    expect(stage.calls.map((call) => call.path)).toEqual([`/hook/${phase}`]);
+  });
 
   it('fails a phase as it would have failed it alone, and the agent hears the phase all the same', async () => {
     stage.policy({ previous_script: stage.script('old', '#!/bin/sh\nexit 7\n') });
@@ -92,7 +106,9 @@ describe('the script that was there before', () => {
     for (const phase of ['job-init', 'backup-start', 'pre-restart', 'backup-end', 'job-end']) {
       expect(await stage.run([phase, 'snapshot', '101'])).toMatchObject({ code: 7 });
     }
-    expect(stage.calls.map((call) => call.path)).toEqual(['job-init', 'backup-start', 'pre-restart', 'backup-end', 'job-end'].map((p) => `/hook/${p}`));
+    expect(stage.calls.map((call) => call.path)).toEqual(
+      ['job-init', 'backup-start', 'pre-restart', 'backup-end', 'job-end'].map((p) => `/hook/${p}`),
+    );
   });
 
   it('that fails pre-stop ends the backup before any gate is asked for', async () => {

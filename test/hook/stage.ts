@@ -84,7 +84,12 @@ export function openStage(): Stage {
     },
     policy: (lines) => {
       const all = { socket, ...lines };
-      writeFileSync(join(folder, 'hook.conf'), `${Object.entries(all).map(([key, value]) => `${key}=${value}`).join('\n')}\n`);
+      writeFileSync(
+        join(folder, 'hook.conf'),
+        `${Object.entries(all)
+          .map(([key, value]) => `${key}=${value}`)
+          .join('\n')}\n`,
+      );
     },
     script: (name, text) => {
       const path = join(folder, name);

@@ -36,7 +36,14 @@ export interface LabDisk {
 /** Whether this machine lets us have loop mounts with btrfs. */
 export async function canHaveBtrfs(): Promise<boolean> {
   if (process.getuid?.() !== 0 || !existsSync('/dev/loop-control')) return false;
-  return (await run('sh', ['-c', 'PATH=$PATH:/usr/sbin:/sbin; command -v mkfs.btrfs && command -v btrfstune && grep -qw btrfs /proc/filesystems || modprobe btrfs'])).code === 0;
+  return (
+    (
+      await run('sh', [
+        '-c',
+        'PATH=$PATH:/usr/sbin:/sbin; command -v mkfs.btrfs && command -v btrfstune && grep -qw btrfs /proc/filesystems || modprobe btrfs',
+      ])
+    ).code === 0
+  );
 }
 
 /** Makes the disk of a new lab in `folder`. */
@@ -77,7 +84,10 @@ async function bindVolumes(guest: string, dataRoot: string): Promise<void> {
 /** Unmounts everything below a lab's folder, the deepest first; loop devices go with their mounts. */
 export async function unmountBelow(folder: string): Promise<void> {
   const listed = (await run('findmnt', ['--list', '--noheadings', '--output', 'TARGET'])).stdout;
-  const targets = listed.split('\n').map((line) => line.trim()).filter((target) => target.startsWith(`${folder}/`));
+  const targets = listed
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((target) => target.startsWith(`${folder}/`));
   for (const target of targets.toReversed()) {
     const plain = await run('umount', [target]);
     if (plain.code !== 0) await run('umount', ['--lazy', target]);
@@ -90,8 +100,15 @@ async function templateFor(place: ImagesPlace): Promise<string> {
   const key = createHash('sha256').update(`${layout} ${place} ${ids}`).digest('hex').slice(0, 16);
   const template = join(labsFolder, `template-${place}-${key}.img`);
   return await holdingTurn(join(labsFolder, `template-${place}.lock`), async () => {
-    if (await access(template, constants.R_OK).then(() => true, () => false)) return template;
-    for (const old of await readdir(labsFolder)) if (old.startsWith(`template-${place}-`)) await rm(join(labsFolder, old));
+    if (
+      await access(template, constants.R_OK).then(
+        () => true,
+        () => false,
+      )
+    )
+      return template;
+    for (const old of await readdir(labsFolder))
+      if (old.startsWith(`template-${place}-`)) await rm(join(labsFolder, old));
     await buildTemplate(template, place);
     return template;
   });

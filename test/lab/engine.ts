@@ -36,10 +36,15 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
   const socket = join(folder, 'docker.sock');
   const host = `unix://${socket}`;
   const execRoot = join(folder, 'engine');
-  const env = { ...process.env, DOCKER_HOST: host, PATH: `${existsSync(legacyTables) ? `${legacyTables}:` : ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+  const env = {
+    ...process.env,
+    DOCKER_HOST: host,
+    PATH: `${existsSync(legacyTables) ? `${legacyTables}:` : ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`,
+  };
   let daemon: Background | undefined;
 
-  const isUp = async (): Promise<boolean> => (await run('docker', ['version', '--format', '{{.Server.Version}}'], { env })).code === 0;
+  const isUp = async (): Promise<boolean> =>
+    (await run('docker', ['version', '--format', '{{.Server.Version}}'], { env })).code === 0;
   const tryDocker = async (...args: string[]): Promise<RunEnd> => await run('docker', args, { env });
 
   const engine: LabEngine = {
@@ -47,10 +52,25 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
     host,
     start: async () => {
       await mkdir(execRoot, { recursive: true });
-      const flags = ['--data-root', dataRoot, '--exec-root', execRoot, '--pidfile', join(execRoot, 'docker.pid'), '-H', host, '--storage-driver', 'overlay2'];
+      const flags = [
+        '--data-root',
+        dataRoot,
+        '--exec-root',
+        execRoot,
+        '--pidfile',
+        join(execRoot, 'docker.pid'),
+        '-H',
+        host,
+        '--storage-driver',
+        'overlay2',
+      ];
       // A namespace of its own for the network: every engine may use the same addresses and tables.
       const script = 'ip link set lo up; rm -f "$0"; exec dockerd "$@"';
-      const started = startInBackground('unshare', ['--net', 'sh', '-c', script, join(execRoot, 'docker.pid'), ...flags], { env, logFile: join(folder, 'dockerd.log') });
+      const started = startInBackground(
+        'unshare',
+        ['--net', 'sh', '-c', script, join(execRoot, 'docker.pid'), ...flags],
+        { env, logFile: join(folder, 'dockerd.log') },
+      );
       daemon = started;
       await waitUntil('the engine of the lab answers', async () => {
         if (started.hasEnded()) throw new Error(`dockerd ended: ${started.output().slice(-2_000)}`);
@@ -111,7 +131,8 @@ async function processesOf(folder: string): Promise<number[]> {
     if (state.startsWith('Z')) continue;
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
     const root = await readlink(`/proc/${pid}/root`).catch(() => '/');
-    if (command.split('\0').some((word) => word.includes(`${folder}/`)) || root.startsWith(`${folder}/`)) found.push(pid);
+    if (command.split('\0').some((word) => word.includes(`${folder}/`)) || root.startsWith(`${folder}/`))
+      found.push(pid);
   }
   return found;
 }

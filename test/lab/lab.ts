@@ -1,39 +1,15 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
-import { type ImagesPlace, type LabDisk, labsFolder, makeDisk } from './disk.ts';
+import { installHook, labVmid, readServed, writeAgentFiles, writeControllerFile } from './configuration.ts';
+import { type LabDisk, labsFolder, makeDisk } from './disk.ts';
 import { type LabEngine, labEngine } from './engine.ts';
 import { claimFolder, sweepDeadLabs } from './leftovers.ts';
+import type { LabOptions } from './options.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
-import { agentProgram, buildPrograms, controllerProgram, hookSource, repository, simulatorSource, tsx } from './programs.ts';
+import { agentProgram, buildPrograms, controllerProgram, repository, simulatorSource, tsx } from './programs.ts';
+import { askSimulator, readReadyLine, type SimulatorReady } from './simulator.ts';
 import { waitUntil } from './wait-until.ts';
-
-/** What a lab is made with. Everything has a default that suits most tests. */
-export interface LabOptions {
-  /** Which gate the agent uses. Default `hook`. */
-  gate?: 'hook' | 'log';
-  /** Where the engine's images lie: see disk.ts. Default `beside`. */
-  images?: ImagesPlace;
-  /** Added to the agent's configuration. */
-  agent?: Record<string, unknown>;
-  /** Added to `bounds` of the agent's configuration. */
-  agentBounds?: Record<string, string>;
-  /** Added to the controller's configuration. */
-  controller?: Record<string, unknown>;
-  /** Added to the simulator's command line. */
-  simulator?: readonly string[];
-  /** Lines added to the hook's policy. */
-  hookPolicy?: readonly string[];
-}
-
-/** What the simulator says of itself once it is ready. */
-export interface SimulatorReady {
-  url: string;
-  token: string;
-  fingerprint: string;
-  node: string;
-}
 
 /**
  * A host and one guest, whole: simulator, hook, agent, engine, controller, each a process of its own, on files below
@@ -74,8 +50,6 @@ export interface Lab {
   close(): Promise<void>;
 }
 
-export const labVmid = 101;
-
 /** Makes a lab with everything running. The caller must `close` it, in a `finally` or an `afterEach`. */
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
   await buildPrograms();
@@ -89,9 +63,9 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
   };
   try {
     const disk = await makeDisk(folder, options.images ?? 'beside');
-    closers.push(disk.unmount);
+    closers.push(async () => await disk.unmount());
     const engine = labEngine({ folder, dataRoot: disk.dataRoot });
-    closers.push(engine.destroy);
+    closers.push(async () => await engine.destroy());
     await engine.start();
     return await furnish({ folder, disk, engine, options, close, closers });
   } catch (error) {
@@ -109,12 +83,14 @@ interface Shell {
   closers: (() => Promise<void>)[];
 }
 
-async function furnish({ folder, disk, engine, options, close, closers }: Shell): Promise<Lab> {
+async function furnish(shell: Shell): Promise<Lab> {
+  const { folder, disk, engine, options, closers } = shell;
   const host = join(folder, 'host');
   const storage = join(folder, 'bk');
   const logs = join(folder, 'logs');
   for (const needed of [host, storage, logs, join(host, 'guests.d')]) await mkdir(needed, { recursive: true });
-  for (const needed of ['etc/felhom', 'var/lib/felhom', 'srv']) await mkdir(join(disk.guest, needed), { recursive: true });
+  for (const needed of ['etc/felhom', 'var/lib/felhom', 'srv'])
+    await mkdir(join(disk.guest, needed), { recursive: true });
   await installHook(host, options);
 
   let simulator: Background | undefined;
@@ -135,15 +111,25 @@ async function furnish({ folder, disk, engine, options, close, closers }: Shell)
     engine,
     simulator: { url: '', token: '', fingerprint: '', node: '' },
     vmid: labVmid,
-    close,
+    close: async () => await shell.close(),
     agent: () => {
       if (agent === undefined) throw new Error('the lab has no agent: startAgent first');
       return agent;
     },
     startSimulator: async () => {
       const args = ['--listen', `127.0.0.1:${port}`, '--state', join(folder, 'pve'), '--node', 'pve1'];
-      args.push('--guest', `${labVmid}=${disk.guest},name=docker1`, '--storage', `bk=${storage}`, '--vzdump-conf', join(host, 'vzdump.conf'));
-      const started = startInBackground(tsx, [simulatorSource, ...args, ...(options.simulator ?? [])], { cwd: repository, logFile: join(logs, 'simulator.log') });
+      args.push(
+        '--guest',
+        `${labVmid}=${disk.guest},name=docker1`,
+        '--storage',
+        `bk=${storage}`,
+        '--vzdump-conf',
+        join(host, 'vzdump.conf'),
+      );
+      const started = startInBackground(tsx, [simulatorSource, ...args, ...(options.simulator ?? [])], {
+        cwd: repository,
+        logFile: join(logs, 'simulator.log'),
+      });
       simulator = started;
       const from = started.output().length;
       lab.simulator = await waitUntil('the simulator is ready', () => readReadyLine(started, from));
@@ -158,10 +144,24 @@ async function furnish({ folder, disk, engine, options, close, closers }: Shell)
         return existsSync(join(host, 'agent.sock')) && (await lab.onHost('status')).code !== 10;
       });
     },
-    onHost: async (...args) => await note(logs, 'host', args, await run(agentProgram, [...args, '--config', agentConfig])),
-    guestEnvironment: (env = {}) => ({ PATH: process.env['PATH'] ?? '', HOME: '/root', DOCKER_HOST: engine.host, ...env }),
+    onHost: async (...args) =>
+      await note(logs, 'host', args, await run(agentProgram, [...args, '--config', agentConfig])),
+    guestEnvironment: (env = {}) => ({
+      PATH: process.env['PATH'] ?? '',
+      HOME: '/root',
+      DOCKER_HOST: engine.host,
+      ...env,
+    }),
     inGuest: async (args, env) =>
-      await note(logs, 'guest', args, await run(controllerProgram, [...args, '--config', controllerConfig], { env: lab.guestEnvironment(env), cwd: '/' })),
+      await note(
+        logs,
+        'guest',
+        args,
+        await run(controllerProgram, [...args, '--config', controllerConfig], {
+          env: lab.guestEnvironment(env),
+          cwd: '/',
+        }),
+      ),
     startInGuest: (name, args, env) => {
       const started = startInBackground(controllerProgram, [...args, '--config', controllerConfig], {
         env: lab.guestEnvironment(env),
@@ -179,13 +179,25 @@ async function furnish({ folder, disk, engine, options, close, closers }: Shell)
         await mkdir(join(project, path, '..'), { recursive: true });
         await writeFile(join(project, path), text);
       }
-      await engine.docker('compose', '--project-name', name, '--project-directory', project, 'up', '--detach', '--wait');
+      await engine.docker(
+        'compose',
+        '--project-name',
+        name,
+        '--project-directory',
+        project,
+        'up',
+        '--detach',
+        '--wait',
+      );
       return project;
     },
     archives: async () => {
       const dump = join(storage, 'dump');
       const names = existsSync(dump) ? await readdir(dump) : [];
-      return names.filter((name) => name.endsWith('.tar.zst')).toSorted().map((name) => join(dump, name));
+      return names
+        .filter((name) => name.endsWith('.tar.zst'))
+        .toSorted()
+        .map((name) => join(dump, name));
     },
     unpack: async ({ archive, paths = [] } = {}) => {
       const file = archive ?? (await lab.archives()).at(-1);
@@ -203,94 +215,27 @@ async function furnish({ folder, disk, engine, options, close, closers }: Shell)
   };
 
   await lab.startSimulator();
-  await writeAgentFiles(lab, { host, agentConfig, options });
+  await writeAgentFiles(lab.simulator, { folder: host, agentConfig, options });
   await lab.startAgent();
-  await adopt(lab, { controllerConfig, host, options });
+  await letIn(lab, options);
   return lab;
 }
 
-/** The hook stands beside its policy, as `hook.conf` beside a hook goes before the one in /etc. */
-async function installHook(host: string, options: LabOptions): Promise<void> {
-  const hook = join(host, 'felhom-vzdump-hook');
-  await symlink(hookSource, hook);
-  await writeFile(join(host, 'hook.conf'), [`socket=${join(host, 'agent.sock')}`, ...(options.hookPolicy ?? []), ''].join('\n'));
-  await writeFile(join(host, 'vzdump.conf'), options.gate === 'log' ? '' : `script: ${hook}\n`);
-}
-
-async function writeAgentFiles(lab: Lab, { host, agentConfig, options }: { host: string; agentConfig: string; options: LabOptions }): Promise<void> {
-  await writeSecret(join(host, 'pve-token'), lab.simulator.token);
-  const config = {
-    listen: '127.0.0.1:0',
-    node: lab.simulator.node,
-    pve: { url: lab.simulator.url, token_file: join(host, 'pve-token'), fingerprint: lab.simulator.fingerprint },
-    state: join(host, 'state'),
-    socket: join(host, 'agent.sock'),
-    guests: join(host, 'guests.d'),
-    gate: options.gate ?? 'hook',
-    vzdump_conf: join(host, 'vzdump.conf'),
-    defaults: { backup: { storage: 'bk', every: '1d' } },
-    preflight: { headroom: '1MiB' },
-    ...options.agent,
-    bounds: { min_interval: '0s', storage_cache: '0s', ...options.agentBounds },
-  };
-  await writeFile(agentConfig, stringify(config));
-  await writeFile(join(host, 'guests.d/101-docker1.yaml'), stringify({ vmid: labVmid, name: 'docker1' }));
-}
-
-/** Lets the guest in: its token and the agent's certificate go into the guest's files. */
-async function adopt(lab: Lab, { controllerConfig, host, options }: { controllerConfig: string; host: string; options: LabOptions }): Promise<void> {
+/** Enrols the guest: its token and the agent's certificate go into the guest's own files. */
+async function letIn(lab: Lab, options: LabOptions): Promise<void> {
   const tokenFile = join(lab.guest, 'etc/felhom/token');
-  const adopted = await lab.onHost('guest', 'adopt', String(labVmid), '--token-out', tokenFile, '--json');
+  const adopted = await lab.onHost('guest', 'adopt', String(lab.vmid), '--token-out', tokenFile, '--json');
   if (adopted.code !== 0) throw new Error(`guest adopt ended ${adopted.code}:\n${adopted.stdout}${adopted.stderr}`);
-  const served = await waitUntil('the agent says where it listens', async () => readServed(await lab.onHost('status', '--json')));
-  const config = {
-    agents: [{ url: served.url, fingerprint: served.fingerprint }],
-    token_file: tokenFile,
-    state: join(lab.guest, 'var/lib/felhom'),
-    ...options.controller,
-  };
-  await writeFile(controllerConfig, stringify(config), { mode: 0o600 });
-  await rename(controllerConfig, controllerConfig);
-  await chmod(host, 0o700);
-}
-
-function readServed(status: RunEnd): { url: string; fingerprint: string } | undefined {
-  const said: unknown = status.code === 0 ? JSON.parse(status.stdout) : undefined;
-  if (typeof said !== 'object' || said === null || !('url' in said) || !('fingerprint' in said)) return undefined;
-  return { url: String(said.url), fingerprint: String(said.fingerprint) };
-}
-
-function readReadyLine(started: Background, from: number): SimulatorReady | undefined {
-  if (started.hasEnded()) throw new Error(`the simulator ended:\n${started.output().slice(-3_000)}`);
-  const line = started.output().slice(from).split('\n').find((text) => text.startsWith('{'));
-  if (line === undefined) return undefined;
-  const said = JSON.parse(line) as SimulatorReady;
-  return said;
-}
-
-async function askSimulator(simulator: SimulatorReady, method: string, body?: unknown): Promise<void> {
-  const { Agent, request } = await import('undici');
-  // The lab made this certificate itself a moment ago; what is tested is the programs' pinning, not ours.
-  const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
-  try {
-    const answer = await request(`${simulator.url}/sim/faults`, {
-      method: method === 'POST' ? 'POST' : 'DELETE',
-      dispatcher,
-      headers: { authorization: `PVEAPIToken=${simulator.token}`, 'content-type': 'application/json' },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    const text = await answer.body.text();
-    if (answer.statusCode >= 300) throw new Error(`the simulator refused the order: ${answer.statusCode} ${text}`);
-  } finally {
-    await dispatcher.close();
-  }
-}
-
-async function writeSecret(path: string, text: string): Promise<void> {
-  await writeFile(path, `${text}\n`, { mode: 0o600 });
+  const agent = await waitUntil('the agent says where it listens', async () =>
+    readServed(await lab.onHost('status', '--json')),
+  );
+  await writeControllerFile({ guest: lab.guest, runFolder: join(lab.folder, 'run'), tokenFile, agent, options });
 }
 
 async function note(logs: string, name: string, args: readonly string[], end: RunEnd): Promise<RunEnd> {
-  appendFileSync(join(logs, `${name}.log`), `$ ${args.join(' ')}\n${end.stdout}${end.stderr}[${end.signal ?? end.code}]\n`);
+  appendFileSync(
+    join(logs, `${name}.log`),
+    `$ ${args.join(' ')}\n${end.stdout}${end.stderr}[${end.signal ?? end.code}]\n`,
+  );
   return await Promise.resolve(end);
 }

@@ -13,7 +13,7 @@ export async function claimFolder(folder: string): Promise<void> {
 export async function sweepDeadLabs(labs: string): Promise<void> {
   for (const name of await readdir(labs)) {
     const folder = join(labs, name);
-    if (!/^lab-/.test(name) || isClaimed(folder)) continue;
+    if (!name.startsWith('lab-') || isClaimed(folder)) continue;
     await endEverythingBelow(folder);
     await unmountBelow(folder);
     await rm(folder, { recursive: true, force: true });

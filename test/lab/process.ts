@@ -22,7 +22,11 @@ export interface RunRequest {
 /** Runs a program to its end. Does not throw for what the program did, only when it exceeds its bound or cannot be started. */
 export async function run(file: string, args: readonly string[], request: RunRequest = {}): Promise<RunEnd> {
   const begun = performance.now();
-  const child = spawn(file, [...args], { cwd: request.cwd, env: request.env ?? process.env, stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(file, [...args], {
+    cwd: request.cwd,
+    env: request.env ?? process.env,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   const texts = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => (texts.stdout += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (texts.stderr += text));
@@ -71,7 +75,12 @@ export interface BackgroundRequest {
 /** Starts a program as leader of a session of its own: what a person does to our terminal does not reach it. */
 export function startInBackground(file: string, args: readonly string[], request: BackgroundRequest): Background {
   const log = openSync(request.logFile, 'a');
-  const child = spawn(file, [...args], { cwd: request.cwd, env: request.env ?? process.env, stdio: ['ignore', log, log], detached: true });
+  const child = spawn(file, [...args], {
+    cwd: request.cwd,
+    env: request.env ?? process.env,
+    stdio: ['ignore', log, log],
+    detached: true,
+  });
   closeSync(log);
   const end = ended(child);
   // A program that cannot be started is told to whoever awaits `ended`.

@@ -11,7 +11,8 @@ let root: string;
 /** A root in which our programs exist, and systemd's own units. */
 beforeAll(() => {
   root = mkdtempSync(join(tmpdir(), 'felhom-units-'));
-  for (const folder of ['etc/systemd/system', 'usr/bin', 'usr/lib/systemd']) mkdirSync(join(root, folder), { recursive: true });
+  for (const folder of ['etc/systemd/system', 'usr/bin', 'usr/lib/systemd'])
+    mkdirSync(join(root, folder), { recursive: true });
   cpSync('/usr/lib/systemd/system', join(root, 'usr/lib/systemd/system'), { recursive: true, verbatimSymlinks: true });
   for (const program of ['felhom-agent', 'felhom-controller']) {
     writeFileSync(join(root, 'usr/bin', program), '#!/bin/sh\n');
@@ -33,7 +34,10 @@ describe('the units', () => {
   });
 
   it('are really judged: a key that systemd does not know is found', async () => {
-    writeFileSync(join(root, 'etc/systemd/system/broken.service'), `${textOf('felhom-controller-watch.service')}\nKilMode=mixed\n`);
+    writeFileSync(
+      join(root, 'etc/systemd/system/broken.service'),
+      `${textOf('felhom-controller-watch.service')}\nKilMode=mixed\n`,
+    );
     expect(await verify('broken.service')).toContain('broken.service');
   });
 
@@ -48,11 +52,16 @@ describe('the units', () => {
   it('look for debts every minute, whatever the clock or other units do, and only where there are any', () => {
     expect(textOf('felhom-controller-recover.timer')).toMatch(/^OnCalendar=\*-\*-\* \*:\*:00$/m);
     expect(textOf('felhom-controller-recover.timer')).not.toMatch(/^(After|Requires|BindsTo|PartOf|Condition)/m);
-    expect(textOf('felhom-controller-recover.service')).toMatch(/^ConditionDirectoryNotEmpty=\/var\/lib\/felhom\/debts$/m);
+    expect(textOf('felhom-controller-recover.service')).toMatch(
+      /^ConditionDirectoryNotEmpty=\/var\/lib\/felhom\/debts$/m,
+    );
   });
 
-  it.each(names.filter((name) => name.endsWith('.timer')))('%s names a calendar that systemd understands', async (name) => {
-    const calendar = /^OnCalendar=(.*)$/m.exec(textOf(name))?.[1] ?? '';
-    expect(await run('systemd-analyze', ['calendar', calendar])).toMatchObject({ code: 0 });
-  });
+  it.each(names.filter((name) => name.endsWith('.timer')))(
+    '%s names a calendar that systemd understands',
+    async (name) => {
+      const calendar = /^OnCalendar=(.*)$/m.exec(textOf(name))?.[1] ?? '';
+      expect(await run('systemd-analyze', ['calendar', calendar])).toMatchObject({ code: 0 });
+    },
+  );
 });
