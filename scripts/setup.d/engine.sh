@@ -25,6 +25,8 @@ drop_stale_pid_file() {
 # The default pools hold about thirty networks; every Compose project of a test takes one. /24s make it 256.
 launch_dockerd() {
   drop_stale_pid_file
+  # Newer engines refuse to start containers where /proc/sys is read-only, as inside a container.
+  export DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE=1
   setsid dockerd --default-address-pool base=172.17.0.0/16,size=24 "$@" >>"$engine_log" 2>&1 </dev/null 9>&- &
   engine_pid=$!
   wait_for_engine

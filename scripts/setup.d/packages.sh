@@ -27,7 +27,7 @@ find_missing_packages() {
     want ip iproute2
     want ps procps
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
-    image_exists felhom/debian:test || want debootstrap debootstrap
+    image_is_current felhom/debian:test "$root/scripts/images/build-debian" || want debootstrap debootstrap
   fi
   want zstd zstd
   want openssl openssl
