@@ -26,6 +26,12 @@ export interface QuiesceBounds {
   pollSeconds: number;
   /** Between polls that failed. */
   pollRetryMs: number;
+  /** How long an agent may be silent while nothing is down until a run gives up. */
+  agentSilenceMs: number;
+  /** The one more poll that a passed deadline is granted. */
+  lastPollMs: number;
+  /** How long a service may take to be healthy again beyond its own start period. */
+  healthMarginMs: number;
   /** How long the host's job is followed after the apps are back. */
   maxFollowMs: number;
   /** The quick look at what runs when the proof is seen. */
@@ -47,6 +53,9 @@ export const defaultBounds: QuiesceBounds = {
   hungHolderMs: 60_000,
   pollSeconds: 4,
   pollRetryMs: 500,
+  agentSilenceMs: 600_000,
+  lastPollMs: 2_000,
+  healthMarginMs: 5_000,
   maxFollowMs: 24 * 3_600_000,
   proofLookMs: 1_000,
 };

@@ -1,4 +1,5 @@
-import type { ApiError, Grade, JobPhase, JobStatus, ReportBody } from '@felhom/guest-api/schema.ts';
+import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
+import type { JobStatus } from '@felhom/guest-api/schema.ts';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Marker } from './marker.ts';
@@ -33,6 +34,8 @@ export type MarkerRead =
 
 export interface MarkerPort {
   read(): Promise<MarkerRead>;
+  /** What a newer version wrote, as far as our own fields are still in it. */
+  readNewer(version: number): Promise<MarkerRead>;
   /** Durable when it resolves. */
   write(marker: Marker): Promise<void>;
   /** Durable when it resolves; absent is fine. */
@@ -53,7 +56,7 @@ export interface HeldLock {
   /** Children that must be over before somebody else may act inherit these. */
   inheritFds: readonly number[];
   /** Best effort: the lock holds whatever its text says. */
-  update(holder: RunHolder): Promise<void>;
+  update(change: Pick<RunHolder, 'runId' | 'deadlineMs'>): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -69,21 +72,8 @@ export interface LockPort {
   endChildren(): Promise<void>;
 }
 
-/** An answer of the agent. Transport faults are values: a failed poll is unknown, not failed. */
-export type AgentAnswer<T> =
-  | { kind: 'ok'; value: T }
-  | { kind: 'unknown'; reason: string }
-  | { kind: 'rejected'; status: number; error: ApiError['error'] };
-
-export interface AgentPort {
-  /** `POST /backup`; the run id is the idempotency key, so a lost answer is asked for again. */
-  start(request: { runId: string; storage: string | null }, signal: AbortSignal): Promise<AgentAnswer<{ jobId: string; phase: JobPhase }>>;
-  /** Long poll: at once when the job's seq is greater than `after`. */
-  status(request: { jobId: string; after: number; waitSeconds: number }, signal: AbortSignal): Promise<AgentAnswer<JobStatus>>;
-  quiesced(jobId: string, signal: AbortSignal): Promise<AgentAnswer<{ phase: JobPhase }>>;
-  cancel(request: { jobId: string; force: boolean }, signal: AbortSignal): Promise<AgentAnswer<{ phase: JobPhase }>>;
-  report(request: { jobId: string; body: ReportBody }, signal: AbortSignal): Promise<AgentAnswer<{ accepted: boolean; grade: Grade }>>;
-}
+/** The agent of the host, as packages/guest-api speaks to it. Its errors are `AgentError`s: a failed poll is unknown, not failed. */
+export type AgentPort = Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'cancel' | 'report'>;
 
 /** The process that outlives us: it recovers when our end of its pipe closes, or at the limit it was armed with. */
 export interface GuardPort {
