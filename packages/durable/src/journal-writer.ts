@@ -116,13 +116,19 @@ export class JournalWriter<R> implements Journal<R> {
     const end = this.#sizeBytes;
     const written = await this.#file.write(bytes, end).catch((error: unknown) => asError(error));
     if (written !== bytes.length) {
-      await this.#file.truncate(end).catch((error: unknown) => this.#end('A half-written record stays in it.', error));
+      await this.#takeBack(end).catch((error: unknown) => this.#end('A half-written record stays in it.', error));
       throw unwritable(this.#options.path, nothingRecorded, shortWrite(written, bytes.length));
     }
     await this.#file
       .dataSync()
       .catch((error: unknown) => this.#end('Whether the last records are on the disk is not known.', error));
     this.#sizeBytes += bytes.length;
+  }
+
+  /** Durably: a whole record of a batch that failed must not come back after a power cut. */
+  async #takeBack(end: number): Promise<void> {
+    await this.#file.truncate(end);
+    await this.#file.sync();
   }
 
   async #compact(): Promise<void> {

@@ -18,6 +18,9 @@ export type { LockHolder } from './lock-holder.ts';
  *   (full disk, read-only) is a lock all the same, because recovery must work there.
  */
 
+/** Keeps the open files of held locks reachable: a file handle that nobody refers to is closed by the garbage collector. */
+const held = new Set<DiskFile>();
+
 const flock = '/usr/bin/flock';
 const lockedByAnother = 1;
 const maxReopens = 5;
@@ -103,7 +106,7 @@ async function tryFlock(fd: number, path: string): Promise<boolean> {
 }
 
 function lockOn(file: DiskFile): RunLock {
-  let open = true;
+  held.add(file);
   const say = async (text: string): Promise<void> => {
     const bytes = Buffer.from(text);
     try {
@@ -116,11 +119,10 @@ function lockOn(file: DiskFile): RunLock {
   return {
     fd: file.fd,
     update: async (holder) => {
-      if (open) await say(`${JSON.stringify(holder)}\n`);
+      if (held.has(file)) await say(`${JSON.stringify(holder)}\n`);
     },
     release: async () => {
-      if (!open) return;
-      open = false;
+      if (!held.delete(file)) return;
       await file.truncate(0).catch(() => undefined); // On a read-only disk the old text stays; it says nothing.
       await file.close();
     },
