@@ -49,6 +49,7 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: ['scripts/build/before-e2e.ts'],
           pool: 'forks',
+          env: { FELHOM_LAB_PREBUILT: '1' },
           // One engine serves them all: more at once would only make each other's downtimes long.
           maxWorkers: 2,
           testTimeout: 300_000,

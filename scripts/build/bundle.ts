@@ -24,7 +24,7 @@ export async function bundleApps(): Promise<string[]> {
   const changed: string[] = [];
   for (const app of apps) {
     const output = dirname(bundlePath(app));
-    const files = await bundle({ entry: join(root, 'apps', app, 'src/main.ts'), name: app, output });
+    const files = await bundle({ base: root, entry: join(root, 'apps', app, 'src/main.ts'), name: app, output });
     changed.push(...(await publish(files, output)).map((file) => relative(root, join(output, file))));
     await chmod(bundlePath(app), 0o755);
   }
@@ -32,6 +32,8 @@ export async function bundleApps(): Promise<string[]> {
 }
 
 export interface BundleRequest {
+  /** Paths in the output are relative to it. */
+  base: string;
   entry: string;
   /** The program's file name without its ending. */
   name: string;
@@ -44,10 +46,10 @@ export interface BundleRequest {
  * `import()`. Unminified, so that a stack trace can be read on the machine where it happened. `using` is lowered
  * for Node 20.
  */
-export async function bundle({ entry, name, output }: BundleRequest): Promise<Map<string, string>> {
+export async function bundle({ base, entry, name, output }: BundleRequest): Promise<Map<string, string>> {
   const build = await rolldown({
     input: { [name]: entry },
-    cwd: root,
+    cwd: base,
     platform: 'node',
     tsconfig: false,
     transform: { target: 'node20.19' },
