@@ -32,10 +32,10 @@ export interface Machine<E extends Edges> {
   isTerminal(phase: PhaseOf<E>): boolean;
   canStep(from: PhaseOf<E>, to: PhaseOf<E>): boolean;
   /** Answers `to`. Throws Failure `bug` for a step that is not in the table. */
-  assertStep<const From extends PhaseOf<E>, const To extends PhaseOf<E>>(
+  readonly assertStep: <const From extends PhaseOf<E>, const To extends PhaseOf<E>>(
     from: From,
     to: To & PossibleStep<E, From, To>,
-  ): To;
+  ) => To;
   /** Whether the phases, in order, are a walk along edges that begins at the initial phase. */
   isLegalWalk(walk: readonly string[]): boolean;
   /** The same for a walk whose beginning is not known. */

@@ -54,11 +54,11 @@ export interface PersistedMachine<E extends Edges, D> {
   /** One step along an edge, durable when it resolves. Throws Failure `bug`, `state_unwritable`. */
   step(to: PhaseOf<E>, change?: Change<D>): Promise<Standing<PhaseOf<E>, D>>;
   /** As step, where the caller knows in which phase it is: an illegal literal step does not compile. */
-  stepFrom<const From extends PhaseOf<E>, const To extends PhaseOf<E>>(
+  readonly stepFrom: <const From extends PhaseOf<E>, const To extends PhaseOf<E>>(
     from: From,
     to: To & PossibleStep<E, From, To>,
     change?: Change<D>,
-  ): Promise<Standing<PhaseOf<E>, D>>;
+  ) => Promise<Standing<PhaseOf<E>, D>>;
   /** Changes what is kept with the phase without a step. */
   note(change: Change<D>): Promise<Standing<PhaseOf<E>, D>>;
   remove(): Promise<void>;
