@@ -13,10 +13,16 @@ export interface AnswerReading<T> {
 }
 
 const envelope = z.object({ data: z.unknown(), total: wireNumber.nullish() });
-const errorBody = z.object({ message: z.string().optional(), errors: z.record(z.string(), z.coerce.string()).optional() });
+const errorBody = z.object({
+  message: z.string().optional(),
+  errors: z.record(z.string(), z.coerce.string()).optional(),
+});
 
 /** The answer's data, checked against the schema. Throws PveError for everything that is not a success of PVE's own. */
-export async function readAnswer<T>(response: Dispatcher.ResponseData, reading: AnswerReading<T>): Promise<PveAnswer<T>> {
+export async function readAnswer<T>(
+  response: Dispatcher.ResponseData,
+  reading: AnswerReading<T>,
+): Promise<PveAnswer<T>> {
   const { statusCode: status, headers } = response;
   const { call, schema } = reading;
   const body = await readBody(response, reading);
@@ -24,7 +30,13 @@ export async function readAnswer<T>(response: Dispatcher.ResponseData, reading: 
   const json = parseJson(body);
   if (status !== 200) {
     const said = errorBody.safeParse(json).data ?? {};
-    const { fault, text } = classifyAnswer({ status, reason: response.statusText, contentType, ...said, bodyIsHtml: isHtml(contentType, body) });
+    const { fault, text } = classifyAnswer({
+      status,
+      reason: response.statusText,
+      contentType,
+      ...said,
+      bodyIsHtml: isHtml(contentType, body),
+    });
     throw new PveError({ fault, call, text, status });
   }
   const misbehaves = (text: string, cause?: unknown): PveError =>
@@ -33,14 +45,26 @@ export async function readAnswer<T>(response: Dispatcher.ResponseData, reading: 
   const outer = envelope.safeParse(json);
   if (json === undefined || !outer.success) throw misbehaves(`the answer is not JSON of Proxmox VE: ${excerpt(body)}`);
   const data = schema.safeParse(outer.data.data);
-  if (!data.success) throw misbehaves(`the answer has another shape than expected: ${firstLine(z.prettifyError(data.error))}`, data.error);
+  if (!data.success)
+    throw misbehaves(
+      `the answer has another shape than expected: ${firstLine(z.prettifyError(data.error))}`,
+      data.error,
+    );
   return { data: data.data, total: outer.data.total ?? null, serverMs: parseDate(single(headers.date)) };
 }
 
 /** The body, read up to the bound. What is longer is not read on: the connection is given up. */
-async function readBody(response: Dispatcher.ResponseData, { call, maxBodyBytes }: AnswerReading<unknown>): Promise<string> {
+async function readBody(
+  response: Dispatcher.ResponseData,
+  { call, maxBodyBytes }: AnswerReading<unknown>,
+): Promise<string> {
   const tooLong = (): PveError =>
-    new PveError({ fault: { kind: 'misbehaves' }, call, text: `the answer is longer than ${maxBodyBytes} bytes`, status: response.statusCode });
+    new PveError({
+      fault: { kind: 'misbehaves' },
+      call,
+      text: `the answer is longer than ${maxBodyBytes} bytes`,
+      status: response.statusCode,
+    });
   const { body } = response;
   // Destroying an unread body reports an abort to the stream; the error thrown here is the one that counts.
   body.on('error', () => undefined);
@@ -69,7 +93,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-const single = (value: string | string[] | undefined): string => (Array.isArray(value) ? (value[0] ?? '') : (value ?? ''));
+const single = (value: string | string[] | undefined): string =>
+  Array.isArray(value) ? (value[0] ?? '') : (value ?? '');
 
 function isHtml(contentType: string, body: string): boolean {
   return /^text\/html/i.test(contentType) || /^\s*<(?:!doctype|html)/i.test(body);

@@ -17,12 +17,16 @@ export function classifyAnswer(answer: FaultyAnswer): { fault: PveFault; text: s
   const text = answerText(answer);
   const { status } = answer;
   if (status === 401) return { fault: { kind: 'auth' }, text };
-  if (status >= 595 && status <= 599) return { fault: proxyFault(text), text: `${text} (pvedaemon did not answer, ${status})` };
-  if (status >= 502 && status <= 504) return { fault: { kind: 'transport', outcome: 'unknown' }, text: `${status} ${text}` };
+  if (status >= 595 && status <= 599)
+    return { fault: proxyFault(text), text: `${text} (pvedaemon did not answer, ${status})` };
+  if (status >= 502 && status <= 504)
+    return { fault: { kind: 'transport', outcome: 'unknown' }, text: `${status} ${text}` };
   if (status < 400) return { fault: { kind: 'misbehaves' }, text: `unexpected status ${status} ${text}` };
-  if (answer.bodyIsHtml) return { fault: { kind: 'misbehaves' }, text: `status ${status} with an HTML page instead of JSON` };
+  if (answer.bodyIsHtml)
+    return { fault: { kind: 'misbehaves' }, text: `status ${status} with an HTML page instead of JSON` };
   if (status === 403) return { fault: { kind: 'permission' }, text };
-  if (status === 400) return { fault: parameterFault(answer.errors ?? {}), text: withErrors(text, answer.errors ?? {}) };
+  if (status === 400)
+    return { fault: parameterFault(answer.errors ?? {}), text: withErrors(text, answer.errors ?? {}) };
   if (status === 501) return { fault: { kind: 'not-implemented' }, text };
   return { fault: classifyText(text), text };
 }
@@ -55,7 +59,10 @@ const texts: readonly (readonly [RegExp, (match: RegExpExecArray) => PveFault])[
   [/can't lock file '.*' - got timeout/, () => ({ kind: 'lock-timeout' })],
   [/\b(?:CT|VM) \d+ already running/, () => ({ kind: 'already-running' })],
   [/\b(?:CT|VM) \d+ not running/, () => ({ kind: 'not-running' })],
-  [/unable to activate storage|storage '.*' is (?:not online|not available|disabled)|storage is not online/, () => ({ kind: 'storage-inactive' })],
+  [
+    /unable to activate storage|storage '.*' is (?:not online|not available|disabled)|storage is not online/,
+    () => ({ kind: 'storage-inactive' }),
+  ],
   [/Configuration file '.*' does not exist/, () => ({ kind: 'not-found' })],
   [/^(?:storage|pool|volume) '.*' does not exist|no such (?:task|volume|storage)/, () => ({ kind: 'not-found' })],
   [/volume_size_info on '.*' failed/, () => ({ kind: 'not-found' })],

@@ -59,10 +59,13 @@ const codes: Readonly<Record<PveFaultKind, FailureCode>> = {
 
 const hints: Readonly<Record<PveFaultKind, string>> = {
   auth: 'Check the token file and, on the node, "pveum user token list USER": the token may be wrong, expired or removed.',
-  permission: 'Give the token the named privilege on the named path: "pveum acl modify PATH --tokens TOKEN --roles ROLE".',
+  permission:
+    'Give the token the named privilege on the named path: "pveum acl modify PATH --tokens TOKEN --roles ROLE".',
   parameter: 'The named parameters do not fit this version of Proxmox VE; "pveversion" on the node tells which it is.',
-  'not-implemented': 'Check pve.url: it must be the address of a Proxmox VE node, port 8006; "pveversion" tells its version.',
-  locked: 'Wait until the task that holds the lock has ended. A lock without a task is removed on the node: "pct unlock VMID" or "qm unlock VMID".',
+  'not-implemented':
+    'Check pve.url: it must be the address of a Proxmox VE node, port 8006; "pveversion" tells its version.',
+  locked:
+    'Wait until the task that holds the lock has ended. A lock without a task is removed on the node: "pct unlock VMID" or "qm unlock VMID".',
   'lock-timeout': 'Another task works on the guest: wait for it, then run the command again.',
   'stale-digest': 'Somebody changed the guest meanwhile: run the command again, it reads the configuration anew.',
   'not-found': 'Check VMID, storage and node: "pct list", "qm list" and "pvesm status" on the node show what is there.',
@@ -70,8 +73,10 @@ const hints: Readonly<Record<PveFaultKind, string>> = {
   'not-running': 'Nothing is left to do: the guest does not run.',
   'storage-inactive': 'Check the storage on the node: "pvesm status". Bring it back, then run the command again.',
   failed: 'The text is Proxmox VE\'s own; the task list of the node and "journalctl -u pvedaemon" tell more.',
-  transport: 'Check that the node is up and pve.url is right: "systemctl status pveproxy pvedaemon" on the node, then try again.',
-  'tls-identity': 'Compare pve.fingerprint with "pvenode cert info" on the node. If its certificate was renewed, enter the new fingerprint.',
+  transport:
+    'Check that the node is up and pve.url is right: "systemctl status pveproxy pvedaemon" on the node, then try again.',
+  'tls-identity':
+    'Compare pve.fingerprint with "pvenode cert info" on the node. If its certificate was renewed, enter the new fingerprint.',
   misbehaves: 'Check that pve.url leads to Proxmox VE itself and not to a proxy or another service.',
   aborted: 'Run the command again.',
 };
@@ -113,14 +118,21 @@ export class PveError extends Failure {
   /** Whether the request may have taken effect although we have an error in hand. */
   get outcomeUnknown(): boolean {
     const { fault } = this;
-    return fault.kind === 'misbehaves' || fault.kind === 'aborted' || (fault.kind === 'transport' && fault.outcome === 'unknown');
+    return (
+      fault.kind === 'misbehaves' ||
+      fault.kind === 'aborted' ||
+      (fault.kind === 'transport' && fault.outcome === 'unknown')
+    );
   }
 }
 
 /** Says of a call that changes something whether it may have. */
 function consequence(call: string, fault: PveFault): string {
   if (call.startsWith('GET ')) return '';
-  const unknown = fault.kind === 'misbehaves' || fault.kind === 'aborted' || (fault.kind === 'transport' && fault.outcome === 'unknown');
+  const unknown =
+    fault.kind === 'misbehaves' ||
+    fault.kind === 'aborted' ||
+    (fault.kind === 'transport' && fault.outcome === 'unknown');
   return unknown ? ' (whether it took effect is not known)' : ' (nothing was changed)';
 }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
-import { isPveFault, PveError } from './errors.ts';
+import { PveError } from './errors.ts';
 import { createPace, type Pace, type PaceOptions } from './pace.ts';
 import type { LogLine, PveTasks, TaskEnd } from './tasks.ts';
 import type { Upid } from './upid.ts';
@@ -20,7 +20,7 @@ export interface FollowOptions {
   /** New lines, in order, never twice. Awaited, so that what they mean is durable before the next poll. */
   onLines?: ((lines: readonly LogLine[]) => void | Promise<void>) | undefined;
   /** A poll failed: unknown, not failed. */
-  onPollFailed?: ((error: unknown) => void) | undefined;
+  onPollFailed?: ((error: PveError) => void) | undefined;
   /** Ends the following, not the task. */
   signal?: AbortSignal | undefined;
   pace?: PaceOptions | undefined;
@@ -41,52 +41,104 @@ export type FollowEnd =
   | { kind: 'aborted' };
 
 const pageLines = 500;
+/** "No such task" is believed after this many answers in a row. */
+const believedMissing = 3;
 
-/** Follows the task until it ends or `signal` aborts. Never throws for a failed poll; rights that are missing throw PveError. */
-export async function followTask({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOptions = {}): Promise<FollowEnd> {
-  const { signal, onLines, pollTimeoutMs = 5_000, statusEveryMs = 2_000 } = options;
+/**
+ * Follows the task until it ends or `signal` aborts. Never throws for what PVE says or does not say:
+ * even a refused token is a failed poll, because the task goes on without us. What `onLines` throws is thrown.
+ */
+export async function followTask(ports: FollowPorts, upid: Upid, options: FollowOptions = {}): Promise<FollowEnd> {
+  const { clock } = ports;
+  const { signal } = options;
   const pace = createPace(clock.monotonicMs(), options.pace);
   options.onPace?.(pace);
-  const call = { signal, timeoutMs: pollTimeoutMs };
-  let next = options.fromLine ?? 1;
-  let lastError: string | null = null;
-  let statusDueMs = clock.monotonicMs() + statusEveryMs;
-
-  /** Hands on what is new. Tells how many lines came and whether the log has its last line. */
-  const readLog = async (): Promise<{ count: number; ended: boolean }> => {
-    const lines = (await tasks.log(upid, { ...call, from: next, limit: pageLines })).filter(({ n }) => n >= next);
-    const last = lines.at(-1);
-    if (last === undefined) return { count: 0, ended: false };
-    next = last.n + 1;
-    lastError = lines.findLast(({ text }) => text.startsWith('ERROR: '))?.text.slice('ERROR: '.length) ?? lastError;
-    await onLines?.(lines);
-    return { count: lines.length, ended: /^TASK (?:OK|ERROR: |WARNINGS: )/.test(last.text) };
-  };
-
-  const poll = async (): Promise<FollowEnd | null> => {
-    const { count, ended } = await readLog();
-    if (count > 0) pace.quicken(clock.monotonicMs());
-    if (!ended && clock.monotonicMs() < statusDueMs) return null;
-    const { end } = await tasks.status(upid, call);
-    statusDueMs = clock.monotonicMs() + statusEveryMs;
-    if (end === null) return null;
-    // Lines written between our last look at the log and the end.
-    while ((await readLog()).count > 0);
-    return { kind: 'ended', end, reason: endReason(end, lastError) };
-  };
-
-  while (signal?.aborted !== true) {
-    try {
-      const done = await poll();
-      if (done !== null) return done;
-    } catch (error) {
-      if (isPveFault(error, 'not-found')) return { kind: 'no-such-task' };
-      if (!(error instanceof PveError) || isPveFault(error, 'auth', 'permission', 'tls-identity')) throw error;
-      if (!isPveFault(error, 'aborted')) options.onPollFailed?.(error);
+  const poll = createPoll(ports, upid, options);
+  let missing = 0;
+  for (;;) {
+    if (signal?.aborted === true) return { kind: 'aborted' };
+    const look = await poll();
+    if (look.kind === 'failed') {
+      missing = saysNoSuchTask(look.error) ? missing + 1 : 0;
+      if (missing >= believedMissing) return { kind: 'no-such-task' };
+      if (look.error.fault.kind !== 'aborted') options.onPollFailed?.(look.error);
+    } else {
+      missing = 0;
+      await handOn(look.lines, options, () => pace.quicken(clock.monotonicMs()));
+      if (look.end !== null) return look.end;
     }
     await clock.sleep(pace.waitMs(clock.monotonicMs()), signal);
   }
-  return { kind: 'aborted' };
+}
+
+async function handOn(lines: readonly LogLine[], { onLines }: FollowOptions, quicken: () => void): Promise<void> {
+  if (lines.length === 0) return;
+  quicken();
+  await onLines?.(lines);
+}
+
+type Look =
+  | { kind: 'looked'; lines: readonly LogLine[]; end: Extract<FollowEnd, { kind: 'ended' }> | null }
+  | { kind: 'failed'; error: PveError };
+
+/** One look at the log and, when due, at the status. Lines are never lost to a look that fails half-way. */
+function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOptions): () => Promise<Look> {
+  const { signal, pollTimeoutMs = 5_000, statusEveryMs = 2_000 } = options;
+  const call = { signal, timeoutMs: pollTimeoutMs };
+  let unread: LogLine[] = [];
+  let next = options.fromLine ?? 1;
+  let lastError: string | null = null;
+  let statusDueMs = clock.monotonicMs() + statusEveryMs;
+  let finishing = false;
+
+  /** Reads what is new and tells whether something was. */
+  const readLog = async (): Promise<boolean> => {
+    const lines = (await tasks.log(upid, { ...call, from: next, limit: pageLines })).filter(({ n }) => n >= next);
+    const last = lines.at(-1);
+    if (last === undefined) return false;
+    // The log of a task that is not there is this one line; its status tells for certain.
+    if (last.n === 1 && last.text.startsWith('unable to open file')) {
+      finishing = true;
+      return false;
+    }
+    unread.push(...lines);
+    next = last.n + 1;
+    lastError = lines.findLast(({ text }) => text.startsWith('ERROR: '))?.text.slice('ERROR: '.length) ?? lastError;
+    finishing ||= /^TASK (?:OK|ERROR: |WARNINGS: )/.test(last.text);
+    return true;
+  };
+
+  const readEnd = async (): Promise<TaskEnd | null> => {
+    if (!finishing && clock.monotonicMs() < statusDueMs) return null;
+    const { end } = await tasks.status(upid, call);
+    statusDueMs = clock.monotonicMs() + statusEveryMs;
+    // Lines written between our last look at the log and the end.
+    if (end !== null) for (let more = true; more; ) more = await readLog();
+    return end;
+  };
+
+  const look = async (): Promise<Look> => {
+    await readLog();
+    // While apps wait for a line, a status that hangs must not keep lines back that are in hand.
+    const end = finishing || unread.length === 0 ? await readEnd() : null;
+    const lines = unread;
+    unread = [];
+    return {
+      kind: 'looked',
+      lines,
+      end: end === null ? null : { kind: 'ended', end, reason: endReason(end, lastError) },
+    };
+  };
+
+  return () =>
+    look().catch((error: unknown) => {
+      if (error instanceof PveError) return { kind: 'failed', error };
+      throw error;
+    });
+}
+
+function saysNoSuchTask(error: PveError): boolean {
+  return error.fault.kind === 'not-found' && error.status === 400;
 }
 
 /** `job errors` and "unexpected status" hide the reason, which the log's last ERROR line tells. */

@@ -27,7 +27,7 @@ export function readMounts({ kind, options }: Pick<GuestConfig, 'kind' | 'option
   return Object.entries(options)
     .filter(([key]) => pattern.test(key))
     .flatMap(([key, value]) => (kind === 'lxc' ? containerMount(key, value) : machineDisk(key, value)))
-    .sort((a, b) => a.key.localeCompare(b.key, 'en', { numeric: true }));
+    .toSorted((a, b) => a.key.localeCompare(b.key, 'en', { numeric: true }));
 }
 
 function containerMount(key: string, value: string): GuestMount[] {
@@ -35,7 +35,17 @@ function containerMount(key: string, value: string): GuestMount[] {
   const kind = source.startsWith('/dev/') ? 'device' : source.startsWith('/') ? 'bind' : 'volume';
   const target = key === 'rootfs' ? '/' : (properties.get('mp') ?? null);
   const backup = kind === 'volume' && (key === 'rootfs' || properties.get('backup') === '1');
-  return [{ key, kind, storage: storageName(kind, source), source, target, backup, whyNot: backup ? null : whyNot(kind, 'volume') }];
+  return [
+    {
+      key,
+      kind,
+      storage: storageName(kind, source),
+      source,
+      target,
+      backup,
+      whyNot: backup ? null : whyNot(kind, 'volume'),
+    },
+  ];
 }
 
 function machineDisk(key: string, value: string): GuestMount[] {
@@ -43,10 +53,21 @@ function machineDisk(key: string, value: string): GuestMount[] {
   if (source === 'none' || properties.get('media') === 'cdrom') return [];
   const kind = source.startsWith('/') ? 'device' : 'volume';
   const backup = properties.get('backup') !== '0';
-  return [{ key, kind, storage: storageName(kind, source), source, target: null, backup, whyNot: backup ? null : whyNot('volume', 'disk') }];
+  return [
+    {
+      key,
+      kind,
+      storage: storageName(kind, source),
+      source,
+      target: null,
+      backup,
+      whyNot: backup ? null : whyNot('volume', 'disk'),
+    },
+  ];
 }
 
-const storageName = (kind: GuestMount['kind'], source: string): string | null => (kind === 'volume' ? (source.split(':')[0] ?? null) : null);
+const storageName = (kind: GuestMount['kind'], source: string): string | null =>
+  kind === 'volume' ? (source.split(':')[0] ?? null) : null;
 
 function whyNot(kind: GuestMount['kind'], what: string): string {
   if (kind === 'bind') return 'bind mount of the host';

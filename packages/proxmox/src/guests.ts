@@ -100,7 +100,12 @@ const featureSchema = z.object({ hasFeature: wireFlag });
 export function pveGuests(http: PveHttp, node: string): PveGuests {
   const guestPath = ({ kind, vmid }: GuestRef): string => pvePath`/nodes/${node}/${kind}/${vmid}`;
   const listKind = async (kind: GuestKind, options: CallOptions): Promise<GuestStatus[]> => {
-    const answer = await http.call({ method: 'GET', path: pvePath`/nodes/${node}/${kind}`, schema: z.array(listItem), ...options });
+    const answer = await http.call({
+      method: 'GET',
+      path: pvePath`/nodes/${node}/${kind}`,
+      schema: z.array(listItem),
+      ...options,
+    });
     return answer.data.map((item) => toStatus(kind, item));
   };
   const power = async (guest: GuestRef, verb: string, params: PveParams, options: CallOptions): Promise<Upid> => {
@@ -110,7 +115,7 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
   return {
     list: async (options = {}) => {
       const [containers, machines] = await Promise.all([listKind('lxc', options), listKind('qemu', options)]);
-      return [...containers, ...machines].sort((a, b) => a.vmid - b.vmid);
+      return [...containers, ...machines].toSorted((a, b) => a.vmid - b.vmid);
     },
     status: async (guest, options = {}) => {
       const call = { method: 'GET', path: `${guestPath(guest)}/status/current`, schema: currentItem } as const;
@@ -118,7 +123,12 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
       return { ...toStatus(guest.kind, data), haManaged: data.ha?.managed ?? false };
     },
     config: async (guest, { current, ...options } = {}) => {
-      const call = { method: 'GET', path: `${guestPath(guest)}/config`, params: { current }, schema: configSchema } as const;
+      const call = {
+        method: 'GET',
+        path: `${guestPath(guest)}/config`,
+        params: { current },
+        schema: configSchema,
+      } as const;
       return toConfig(guest, (await http.call({ ...call, ...options })).data);
     },
     setConfig: async (guest, { digest, set = {}, remove = [] }, options = {}) => {
@@ -130,7 +140,12 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
       power(guest, 'shutdown', { timeout: timeoutSeconds, forceStop }, options),
     stop: (guest, options = {}) => power(guest, 'stop', {}, options),
     feature: async (guest, feature, options = {}) => {
-      const call = { method: 'GET', path: `${guestPath(guest)}/feature`, params: { feature }, schema: featureSchema } as const;
+      const call = {
+        method: 'GET',
+        path: `${guestPath(guest)}/feature`,
+        params: { feature },
+        schema: featureSchema,
+      } as const;
       return (await http.call({ ...call, ...options })).data.hasFeature;
     },
   };
@@ -157,7 +172,8 @@ function toStatus(kind: GuestKind, item: z.infer<typeof listItem>): GuestStatus 
 function toConfig({ vmid, kind }: GuestRef, data: z.infer<typeof configSchema>): GuestConfig {
   const options: Record<string, string> = {};
   for (const [name, value] of Object.entries(data)) {
-    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') options[name] = String(value);
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+      options[name] = String(value);
   }
   return { vmid, kind, digest: data.digest, lock: options['lock'] ?? null, options };
 }

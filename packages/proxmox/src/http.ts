@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
 import { Agent } from 'undici';
@@ -61,11 +62,18 @@ export interface PveHttpOptions {
 
 /** Idle connections are closed by pveproxy after 5 s; we let go of them before that. */
 const keepAliveMs = 3_500;
-const defaults = { connectTimeoutMs: 5_000, readTimeoutMs: 15_000, writeTimeoutMs: 40_000, maxBodyBytes: 16 * 1024 * 1024 };
+const defaults = {
+  connectTimeoutMs: 5_000,
+  readTimeoutMs: 15_000,
+  writeTimeoutMs: 40_000,
+  maxBodyBytes: 16 * 1024 * 1024,
+};
 
 /** A path with every inserted value percent-encoded: a name can never become another path. */
 export function pvePath(strings: TemplateStringsArray, ...values: readonly (string | number)[]): string {
-  return strings.map((text, index) => (index === 0 ? text : encodeURIComponent(String(values[index - 1])) + text)).join('');
+  return strings
+    .map((text, index) => (index === 0 ? text : encodeURIComponent(String(values[index - 1])) + text))
+    .join('');
 }
 
 /**
@@ -115,11 +123,18 @@ async function sendOnce<T>({ agent, origin, authorization, bounds }: Door, call:
       origin,
       path: `/api2/json${call.path}${inQuery && text !== '' ? `?${text}` : ''}`,
       method: call.method,
-      headers: { authorization, accept: 'application/json', ...(inQuery ? {} : { 'content-type': 'application/x-www-form-urlencoded' }) },
+      headers: {
+        authorization,
+        accept: 'application/json',
+        ...(inQuery ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+      },
       ...(inQuery ? {} : { body: text }),
       signal: deadline.signal,
     });
-    return await readAnswer(response, { call: name, schema: call.schema, maxBodyBytes: bounds.maxBodyBytes });
+    const answer = await readAnswer(response, { call: name, schema: call.schema, maxBodyBytes: bounds.maxBodyBytes });
+    // undici frees the connection just after the body's end: without this turn the next call would open another one.
+    await nextTurn();
+    return answer;
   } catch (error) {
     throw transportError(error, name, call.signal);
   } finally {
@@ -147,10 +162,17 @@ function transportError(error: unknown, call: string, signal: AbortSignal | unde
   }
   const text = error instanceof Error ? error.message : String(error);
   if (error instanceof ConnectFailed) {
-    const fault = error.identity ? ({ kind: 'tls-identity' } as const) : ({ kind: 'transport', outcome: 'not-sent' } as const);
+    const fault = error.identity
+      ? ({ kind: 'tls-identity' } as const)
+      : ({ kind: 'transport', outcome: 'not-sent' } as const);
     return new PveError({ fault, call, text, cause: error });
   }
-  return new PveError({ fault: { kind: 'transport', outcome: 'unknown' }, call, text: `the connection broke: ${text}`, cause: error });
+  return new PveError({
+    fault: { kind: 'transport', outcome: 'unknown' },
+    call,
+    text: `the connection broke: ${text}`,
+    cause: error,
+  });
 }
 
 /** A kept connection that the node closed just as we wrote to it. */
@@ -164,7 +186,8 @@ function encodeParams(params: PveParams): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
     if (value === undefined) continue;
-    for (const one of Array.isArray(value) ? value : [value]) query.append(name, typeof one === 'boolean' ? (one ? '1' : '0') : String(one));
+    for (const one of Array.isArray(value) ? value : [value])
+      query.append(name, typeof one === 'boolean' ? (one ? '1' : '0') : String(one));
   }
   return query.toString();
 }
@@ -176,7 +199,8 @@ function withoutUndefined(options: PveHttpOptions): Partial<typeof defaults> {
 
 function parseOrigin(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : null;
-  if (url !== null && url.protocol === 'https:' && url.pathname === '/' && url.username === '' && url.search === '') return url.origin;
+  if (url !== null && url.protocol === 'https:' && url.pathname === '/' && url.username === '' && url.search === '')
+    return url.origin;
   throw new Failure('config_invalid', {
     message: `${JSON.stringify(text)} is not the address of a Proxmox VE node; nothing was sent`,
     hint: 'Set pve.url to https://HOST:8006, without a path.',
@@ -187,7 +211,8 @@ function parseOrigin(text: string): string {
 function authorizationHeader(token: string): string {
   const text = token.trim();
   registerSecret(text);
-  if (/^[^\s@!=]+@[A-Za-z0-9._-]+![A-Za-z0-9._-]+=[\x21-\x7e]+$/.test(text)) return `PVEAPIToken=${text.replaceAll('%', '%25')}`;
+  if (/^[^\s@!=]+@[A-Za-z0-9._-]+![A-Za-z0-9._-]+=[\x21-\x7e]+$/.test(text))
+    return `PVEAPIToken=${text.replaceAll('%', '%25')}`;
   throw new Failure('config_invalid', {
     message: 'the API token does not have the form USER@REALM!NAME=SECRET; nothing was sent to the node',
     hint: 'The token file holds one line, for example felhom@pve!agent=UUID; "pveum user token add" prints the secret once.',

@@ -44,15 +44,20 @@ export async function findLostStart(
   signal?: AbortSignal,
 ): Promise<LostStart> {
   try {
-    const list = await tasks.list({ vmid, type: 'vzdump', sinceSeconds: sinceSeconds - clockMarginSeconds, source: 'all' }, { signal });
+    const list = await tasks.list(
+      { vmid, type: 'vzdump', sinceSeconds: sinceSeconds - clockMarginSeconds, source: 'all' },
+      { signal },
+    );
     let silent: Upid | null = null;
     for (const task of list) {
       const told = await whatTaskSays(tasks, task, mark, signal);
       if (told === 'ours') return { kind: 'found', upid: task.upid, ended: task.end !== null };
       if (told === 'nothing-yet') silent = task.upid;
     }
-    if (silent !== null) return { kind: 'undecided', why: `the running task ${silent} has not said yet what it backs up` };
-    if (intentAgeMs < certainAfterMs) return { kind: 'undecided', why: 'a start that is under way may still become a task' };
+    if (silent !== null)
+      return { kind: 'undecided', why: `the running task ${silent} has not said yet what it backs up` };
+    if (intentAgeMs < certainAfterMs)
+      return { kind: 'undecided', why: 'a start that is under way may still become a task' };
     return { kind: 'not-started' };
   } catch (error) {
     if (!isFailedLook(error)) throw error;
@@ -64,7 +69,12 @@ function isFailedLook(error: unknown): error is PveError {
   return isPveFault(error, 'transport', 'misbehaves', 'not-found', 'failed', 'aborted', 'lock-timeout');
 }
 
-async function whatTaskSays(tasks: LostStartPorts['tasks'], task: TaskListItem, mark: string, signal?: AbortSignal): Promise<'ours' | 'another' | 'nothing-yet'> {
+async function whatTaskSays(
+  tasks: LostStartPorts['tasks'],
+  task: TaskListItem,
+  mark: string,
+  signal?: AbortSignal,
+): Promise<'ours' | 'another' | 'nothing-yet'> {
   const head = await tasks.log(task.upid, { from: 1, limit: headLines, signal });
   const command = head.find(({ text }) => text.includes('starting new backup job: vzdump'));
   if (command !== undefined) return carriesMark(command.text, mark) ? 'ours' : 'another';
@@ -98,7 +108,11 @@ export async function resolveLostStart(
   const beganMs = clock.monotonicMs();
   for (;;) {
     const passedMs = clock.monotonicMs() - beganMs;
-    const result = await findLostStart(tasks, { ...question, intentAgeMs: Math.max(0, question.intentAgeMs) + passedMs }, signal);
+    const result = await findLostStart(
+      tasks,
+      { ...question, intentAgeMs: Math.max(0, question.intentAgeMs) + passedMs },
+      signal,
+    );
     if (result.kind !== 'undecided' || signal?.aborted === true || passedMs >= giveUpAfterMs) return result;
     await clock.sleep(everyMs, signal);
   }

@@ -53,19 +53,34 @@ const resourceSchema = z.object({
 
 /** `node` itself, and what it knows of its cluster. */
 export function pveNodes(http: PveHttp, node: string): PveNodes {
-  const version = (options: CallOptions) => http.call({ method: 'GET', path: '/version', schema: versionSchema, ...options });
+  const version = (options: CallOptions) =>
+    http.call({ method: 'GET', path: '/version', schema: versionSchema, ...options });
   return {
     version: async (options = {}) => (await version(options)).data,
     status: async (options = {}) => {
-      const { data } = await http.call({ method: 'GET', path: pvePath`/nodes/${node}/status`, schema: statusSchema, ...options });
-      return { uptimeSeconds: data.uptime ?? 0, memoryTotalBytes: data.memory?.total ?? null, memoryUsedBytes: data.memory?.used ?? null };
+      const { data } = await http.call({
+        method: 'GET',
+        path: pvePath`/nodes/${node}/status`,
+        schema: statusSchema,
+        ...options,
+      });
+      return {
+        uptimeSeconds: data.uptime ?? 0,
+        memoryTotalBytes: data.memory?.total ?? null,
+        memoryUsedBytes: data.memory?.used ?? null,
+      };
     },
     clockSeconds: async (options = {}) => {
       const { serverMs } = await version(options);
       return serverMs === null ? null : Math.floor(serverMs / 1000);
     },
     clusterGuests: async (options = {}) => {
-      const call = { method: 'GET', path: '/cluster/resources', params: { type: 'vm' }, schema: z.array(resourceSchema) } as const;
+      const call = {
+        method: 'GET',
+        path: '/cluster/resources',
+        params: { type: 'vm' },
+        schema: z.array(resourceSchema),
+      } as const;
       const { data } = await http.call({ ...call, ...options });
       return data.flatMap(toClusterGuest);
     },
@@ -75,5 +90,15 @@ export function pveNodes(http: PveHttp, node: string): PveNodes {
 function toClusterGuest(item: z.infer<typeof resourceSchema>): ClusterGuest[] {
   const { vmid, type: kind } = item;
   if (vmid === null || vmid === undefined || (kind !== 'lxc' && kind !== 'qemu')) return [];
-  return [{ vmid, kind, node: item.node, name: item.name ?? '', status: item.status ?? '', lock: item.lock, haState: item.hastate || null }];
+  return [
+    {
+      vmid,
+      kind,
+      node: item.node,
+      name: item.name ?? '',
+      status: item.status ?? '',
+      lock: item.lock,
+      haState: item.hastate || null,
+    },
+  ];
 }

@@ -20,7 +20,10 @@ export interface Pace {
   quicken(nowMs: number): void;
 }
 
-export function createPace(startMs: number, { fastMs = 40, fastForMs = 1_500, slowMs = 1_000, growth = 1.25 }: PaceOptions = {}): Pace {
+export function createPace(
+  startMs: number,
+  { fastMs = 40, fastForMs = 1_500, slowMs = 1_000, growth = 1.25 }: PaceOptions = {},
+): Pace {
   let fastUntilMs = startMs + fastForMs;
   let current = fastMs;
   return {

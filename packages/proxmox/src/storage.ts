@@ -99,7 +99,12 @@ export function pveStorage(http: PveHttp, node: string): PveStorage {
   // A storage never changes its type, and the content list does not carry it.
   const types = new Map<string, string>();
   const status: PveStorage['status'] = async (storage, options = {}) => {
-    const { data } = await http.call({ method: 'GET', path: `${storagePath(storage)}/status`, schema: statusSchema, ...options });
+    const { data } = await http.call({
+      method: 'GET',
+      path: `${storagePath(storage)}/status`,
+      schema: statusSchema,
+      ...options,
+    });
     types.set(storage, data.type);
     return toStatus(storage, data);
   };
@@ -109,7 +114,12 @@ export function pveStorage(http: PveHttp, node: string): PveStorage {
   return {
     status,
     list: async (options = {}) => {
-      const { data } = await http.call({ method: 'GET', path: pvePath`/nodes/${node}/storage`, schema: z.array(statusSchema), ...options });
+      const { data } = await http.call({
+        method: 'GET',
+        path: pvePath`/nodes/${node}/storage`,
+        schema: z.array(statusSchema),
+        ...options,
+      });
       return data.map((item) => toStatus(item.storage ?? '', item));
     },
     backups: async (storage, { vmid, ...options } = {}) => {
@@ -118,7 +128,9 @@ export function pveStorage(http: PveHttp, node: string): PveStorage {
       const bounds = { timeoutMs: listingTimeoutMs, ...options };
       const { data } = await http.call({ method: 'GET', path, params, schema: z.array(itemSchema), ...bounds });
       const type = types.get(storage) ?? (await status(storage, options)).type;
-      return data.flatMap((item) => toBackup(item, storage, type)).sort((a, b) => b.createdSeconds - a.createdSeconds);
+      return data
+        .flatMap((item) => toBackup(item, storage, type))
+        .toSorted((a, b) => b.createdSeconds - a.createdSeconds);
     },
     backup: async (volid, options = {}) => {
       const { data } = await http.call({ method: 'GET', path: itemPath(volid), schema: detailsSchema, ...options });
@@ -133,7 +145,11 @@ export function pveStorage(http: PveHttp, node: string): PveStorage {
 export function storageOf(volid: string): string {
   const match = /^([A-Za-z][A-Za-z0-9._-]*):./.exec(volid);
   if (match?.[1] !== undefined) return match[1];
-  throw new PveError({ fault: { kind: 'not-found' }, call: 'GET content', text: `${JSON.stringify(volid)} is not a volume id` });
+  throw new PveError({
+    fault: { kind: 'not-found' },
+    call: 'GET content',
+    text: `${JSON.stringify(volid)} is not a volume id`,
+  });
 }
 
 function toStatus(name: string, item: z.infer<typeof statusSchema>): StorageStatus {
@@ -166,7 +182,8 @@ function toBackup(item: z.infer<typeof itemSchema>, storage: string, storageType
       notesFirstLine: (item.notes ?? '').split('\n')[0] ?? '',
       protected: item.protected,
       verification: verification?.state === 'ok' ? 'ok' : verification?.state === 'failed' ? 'failed' : null,
-      encrypted: item.encrypted !== undefined && item.encrypted !== null && item.encrypted !== 0 && item.encrypted !== '',
+      encrypted:
+        item.encrypted !== undefined && item.encrypted !== null && item.encrypted !== 0 && item.encrypted !== '',
     },
   ];
 }

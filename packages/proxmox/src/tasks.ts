@@ -1,8 +1,8 @@
 import { z } from 'zod';
-import { type PveFault, PveError } from './errors.ts';
 import { classifyText } from './classify.ts';
+import { PveError, type PveFault } from './errors.ts';
 import { type CallOptions, type PveHttp, pvePath } from './http.ts';
-import { parseUpid, type Upid, upidSchema, tryVmid, type Vmid } from './upid.ts';
+import { parseUpid, tryVmid, type Upid, upidSchema, type Vmid } from './upid.ts';
 import { nothing, optionalNumber, optionalText, wireNumber } from './wire.ts';
 
 /** How a task ended. `WARNINGS: N` is a success (pve-common, UPID.pm:89). */
@@ -93,19 +93,35 @@ export function pveTasks(http: PveHttp, node: string): PveTasks {
   const taskPath = (upid: Upid): string => pvePath`/nodes/${parseUpid(upid).node}/tasks/${upid}`;
   return {
     status: async (upid, options = {}) => {
-      const { data } = await http.call({ method: 'GET', path: `${taskPath(upid)}/status`, schema: statusSchema, ...options });
+      const { data } = await http.call({
+        method: 'GET',
+        path: `${taskPath(upid)}/status`,
+        schema: statusSchema,
+        ...options,
+      });
       return { ...identity(data), end: data.status === 'stopped' ? readTaskEnd(data.exitstatus ?? '') : null };
     },
     log: async (upid, { from = 1, limit = defaultLimit, ...options } = {}) => {
-      const call = { method: 'GET', path: `${taskPath(upid)}/log`, params: { start: from - 1, limit }, schema: logSchema } as const;
+      const call = {
+        method: 'GET',
+        path: `${taskPath(upid)}/log`,
+        params: { start: from - 1, limit },
+        schema: logSchema,
+      } as const;
       const { data } = await http.call({ ...call, ...options });
       return data.filter(({ n }) => n >= from).map(({ n, t }) => ({ n, text: t ?? '' }));
     },
     list: async ({ vmid, type, sinceSeconds, source = 'all', limit = defaultLimit } = {}, options = {}) => {
       const since = sinceSeconds === undefined ? undefined : Math.max(0, Math.floor(sinceSeconds));
       const params = { vmid, typefilter: type, since, source, limit };
-      const { data } = await http.call({ method: 'GET', path: pvePath`/nodes/${node}/tasks`, params, schema: listSchema, ...options });
-      return data.map(toListItem).sort((a, b) => b.startSeconds - a.startSeconds);
+      const { data } = await http.call({
+        method: 'GET',
+        path: pvePath`/nodes/${node}/tasks`,
+        params,
+        schema: listSchema,
+        ...options,
+      });
+      return data.map(toListItem).toSorted((a, b) => b.startSeconds - a.startSeconds);
     },
     stop: async (upid, options = {}) => {
       await http.call({ method: 'DELETE', path: taskPath(upid), schema: nothing, ...options });

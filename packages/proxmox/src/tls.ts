@@ -43,7 +43,12 @@ export function pveConnector(tls: PveTls, timeoutMs: number): buildConnector.con
         return;
       }
       socket.destroy();
-      callback(new ConnectFailed(`the certificate's fingerprint is ${seen ?? 'unknown'}, not the pinned one`, { identity: true }), null);
+      callback(
+        new ConnectFailed(`the certificate's fingerprint is ${seen ?? 'unknown'}, not the pinned one`, {
+          identity: true,
+        }),
+        null,
+      );
     });
   };
 }

@@ -44,9 +44,14 @@ export function splitShellWords(text: string): string[] {
   const words: string[] = [];
   const word = /\s*((?:'[^']*'|"(?:[^"\\]|\\.)*"|\\.|[^\s'"\\])+)/gsy;
   for (let match = word.exec(text); match !== null; match = word.exec(text)) {
-    words.push((match[1] ?? '').replaceAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)/gs, (_all, single?: string, double?: string, escaped?: string) => {
-      return single ?? double?.replaceAll(/\\(.)/gs, '$1') ?? escaped ?? '';
-    }));
+    words.push(
+      (match[1] ?? '').replaceAll(
+        /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)/gs,
+        (_all, single?: string, double?: string, escaped?: string) => {
+          return single ?? double?.replaceAll(/\\(.)/gs, '$1') ?? escaped ?? '';
+        },
+      ),
+    );
   }
   return words;
 }

@@ -1,8 +1,8 @@
-import { isProof, nextCapture } from './vzdump-proof.ts';
 import { parseSize } from './size.ts';
 import type { LogLine } from './tasks.ts';
 import { asMode } from './vzdump-command.ts';
 import type { ExcludedMount, GuestLog, Mount } from './vzdump-log.ts';
+import { isProof, nextCapture } from './vzdump-proof.ts';
 
 type Change = (guest: GuestLog, match: RegExpExecArray, storage: string | null) => Partial<GuestLog>;
 
@@ -21,22 +21,49 @@ const lines: readonly (readonly [RegExp, Change])[] = [
   ],
   [/^INFO: including mount point (\S+) \('(.*)'\) in backup/, (guest, match) => include(guest, match)],
   [/^INFO: include disk '([^']+)' '([^']*)'/, (guest, match) => include(guest, match)],
-  [/^INFO: excluding (.+) mount point (\S+) \('(.*)'\) from backup \((.*)\)/, (guest, match) => excludeMount(guest, match)],
+  [
+    /^INFO: excluding (.+) mount point (\S+) \('(.*)'\) from backup \((.*)\)/,
+    (guest, match) => excludeMount(guest, match),
+  ],
   [/^INFO: exclude disk '([^']+)' '([^']*)' \((.*)\)/, (guest, match) => excludeDisk(guest, match)],
   [/^INFO: creating .+ archive '(.+)'$/, (_, match, storage) => archive(match[1] ?? '', storage)],
-  [/^INFO:\s+(\d+)% \(([^)]*)\)/, (_, match) => ({ progress: { percent: Number(match[1]), bytes: readBytes(match[2]) } })],
-  [/^INFO: processed ([\d.]+ ?\w+) in /, (guest, match) => ({ progress: { ...guest.progress, bytes: parseSize(match[1] ?? '') } })],
+  [
+    /^INFO:\s+(\d+)% \(([^)]*)\)/,
+    (_, match) => ({ progress: { percent: Number(match[1]), bytes: readBytes(match[2]) } }),
+  ],
+  [
+    /^INFO: processed ([\d.]+ ?\w+) in /,
+    (guest, match) => ({ progress: { ...guest.progress, bytes: parseSize(match[1] ?? '') } }),
+  ],
   [/^INFO: Total bytes written: (\d+)/, (guest, match) => ({ sizes: { ...guest.sizes, dataBytes: Number(match[1]) } })],
-  [/^INFO: transferred ([\d.]+ \w+) in /, (guest, match) => ({ sizes: { ...guest.sizes, dataBytes: parseSize(match[1] ?? '') } })],
-  [/^INFO: archive file size: (\S+)/, (guest, match) => ({ sizes: { ...guest.sizes, archiveBytes: parseSize(match[1] ?? '') } })],
+  [
+    /^INFO: transferred ([\d.]+ \w+) in /,
+    (guest, match) => ({ sizes: { ...guest.sizes, dataBytes: parseSize(match[1] ?? '') } }),
+  ],
+  [
+    /^INFO: archive file size: (\S+)/,
+    (guest, match) => ({ sizes: { ...guest.sizes, archiveBytes: parseSize(match[1] ?? '') } }),
+  ],
   [/^INFO: \S+\.pxar: had to (?:backup|upload) ([\d.]+ \w+) of ([\d.]+ \w+)/, (guest, match) => pbsSizes(guest, match)],
   [/^INFO: adding notes to backup$/, () => ({ notes: 'added' })],
-  [/^WARN: (unable to add notes.*)$/, (guest, match) => ({ notes: 'failed', warnings: [...guest.warnings, match[1] ?? ''] })],
-  [/^INFO: prune older backups with retention: (.*)$/, ({ prune }, match) => ({ prune: { ...prune, retention: match[1] ?? '' } })],
-  [/^INFO: removing backup '(.*)'$/, ({ prune }, match) => ({ prune: { ...prune, removed: [...prune.removed, match[1] ?? ''] } })],
+  [
+    /^WARN: (unable to add notes.*)$/,
+    (guest, match) => ({ notes: 'failed', warnings: [...guest.warnings, match[1] ?? ''] }),
+  ],
+  [
+    /^INFO: prune older backups with retention: (.*)$/,
+    ({ prune }, match) => ({ prune: { ...prune, retention: match[1] ?? '' } }),
+  ],
+  [
+    /^INFO: removing backup '(.*)'$/,
+    ({ prune }, match) => ({ prune: { ...prune, removed: [...prune.removed, match[1] ?? ''] } }),
+  ],
   [/^INFO: stopping (?:virtual guest|vm)$/, () => ({ downtime: { kind: 'stopped', backOnline: false } })],
   [/^INFO: (?:suspending guest|suspend vm)/, () => ({ downtime: { kind: 'suspended', backOnline: false } })],
-  [/^INFO: (?:guest is online again after|resuming VM again)/, ({ downtime }) => ({ downtime: { ...downtime, backOnline: true } })],
+  [
+    /^INFO: (?:guest is online again after|resuming VM again)/,
+    ({ downtime }) => ({ downtime: { ...downtime, backOnline: true } }),
+  ],
   [/^INFO: Finished Backup of VM \d+ \((?:(\d+):)?(\d+):(\d+)\)$/, (_, match) => finished(match)],
   [/^WARN(?:ING)?: (.*)$/s, (guest, match) => ({ warnings: [...guest.warnings, match[1] ?? ''] })],
 ];
@@ -44,7 +71,8 @@ const lines: readonly (readonly [RegExp, Change])[] = [
 /** The guest's block after `line`. `storage` is the job's, for the volid. */
 export function readGuestLine(guest: GuestLog, line: LogLine, storage: string | null): GuestLog {
   const { text } = line;
-  const proven = guest.proof === null && isProof(guest, text) ? { proof: { line: line.n, text }, capture: 'proven' as const } : null;
+  const proven =
+    guest.proof === null && isProof(guest, text) ? { proof: { line: line.n, text }, capture: 'proven' as const } : null;
   const capture = proven === null ? { capture: nextCapture(guest, text) } : proven;
   for (const [pattern, change] of lines) {
     const match = pattern.exec(text);
@@ -93,7 +121,8 @@ function readBytes(text: string | undefined): number | null {
 
 /** One line an archive: a container with mount points has several. */
 function pbsSizes({ sizes }: GuestLog, match: RegExpExecArray): Partial<GuestLog> {
-  const sum = (a: number | null, b: number | null): number | null => (a === null && b === null ? null : (a ?? 0) + (b ?? 0));
+  const sum = (a: number | null, b: number | null): number | null =>
+    a === null && b === null ? null : (a ?? 0) + (b ?? 0);
   return {
     sizes: {
       archiveBytes: sum(sizes.archiveBytes, parseSize(match[1] ?? '')),
@@ -104,5 +133,8 @@ function pbsSizes({ sizes }: GuestLog, match: RegExpExecArray): Partial<GuestLog
 
 function finished(match: RegExpExecArray): Partial<GuestLog> {
   const [, hours = '0', minutes = '0', seconds = '0'] = match;
-  return { capture: 'ended', result: { kind: 'finished', seconds: Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds) } };
+  return {
+    capture: 'ended',
+    result: { kind: 'finished', seconds: Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds) },
+  };
 }

@@ -1,8 +1,8 @@
-import { readJobCommand, type JobCommand } from './vzdump-command.ts';
-import { readGuestLine } from './vzdump-guest.ts';
 import type { LogLine } from './tasks.ts';
 import { tryVmid, type Vmid } from './upid.ts';
 import type { VzdumpMode } from './vzdump.ts';
+import { type JobCommand, readJobCommand } from './vzdump-command.ts';
+import { readGuestLine } from './vzdump-guest.ts';
 
 /**
  * The reader of vzdump's task log: a pure fold over its lines, in whatever pieces they come. It
@@ -105,7 +105,10 @@ export const emptyVzdumpLog: VzdumpLog = {
 
 /** The state after `lines`. Lines that were read before are passed over. `fallbackStorage`: used where the command names none. */
 export function readVzdumpLog(log: VzdumpLog, lines: readonly LogLine[], fallbackStorage?: string): VzdumpLog {
-  return lines.reduce((state, line) => (line.n <= state.lastLine ? state : readLine(state, line, fallbackStorage)), log);
+  return lines.reduce(
+    (state, line) => (line.n <= state.lastLine ? state : readLine(state, line, fallbackStorage)),
+    log,
+  );
 }
 
 /** The block of `vmid` that is under way or ended last, or null where the job has not come to it. */
@@ -142,7 +145,7 @@ function readEnd(text: string): VzdumpLog['end'] {
 function readJobLine(log: VzdumpLog, text: string): VzdumpLog | null {
   if (text === 'INFO: trying to get global lock - waiting...') return { ...log, lock: 'waiting' };
   if (text === 'INFO: got global lock') return { ...log, lock: 'got' };
-  if (/^ERROR: can't acquire lock '/.test(text)) return { ...log, lock: 'lost' };
+  if (text.startsWith("ERROR: can't acquire lock '")) return { ...log, lock: 'lost' };
   const hook = /^INFO: (felhom\b.*)$/.exec(text);
   if (hook?.[1] !== undefined) return { ...log, hookLines: [...log.hookLines, hook[1]] };
   const command = log.command === null ? readJobCommand(text) : null;
@@ -163,7 +166,8 @@ function failGuest(log: VzdumpLog, text: string): VzdumpLog | null {
   if (match === null || vmid === null) return null;
   const result = { kind: 'failed', reason: (match[2] ?? '').trim() } as const;
   const current = log.guests.at(-1);
-  if (current?.vmid === vmid && current.result === null) return withGuest(log, { ...current, capture: 'ended', result });
+  if (current?.vmid === vmid && current.result === null)
+    return withGuest(log, { ...current, capture: 'ended', result });
   return { ...log, guests: [...log.guests, { ...newGuest(vmid, null), capture: 'ended', result }] };
 }
 

@@ -17,7 +17,7 @@ const archiveLine = /^INFO: creating .+ archive '.+'$/;
 
 /** Whether `text`, read next, proves the point in time. */
 export function isProof({ kind, mode, capture }: GuestLog, text: string): boolean {
-  if (kind === 'qemu') return capture === 'archiving' && /^INFO: started backup task '/.test(text);
+  if (kind === 'qemu') return capture === 'archiving' && text.startsWith("INFO: started backup task '");
   if (kind !== 'lxc') return false;
   if (mode === 'snapshot') return capture === 'snapshot-requested' && archiveLine.test(text);
   return mode === 'suspend' && capture === 'final-copy-done' && text === 'INFO: resuming guest';

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { PveError } from './errors.ts';
 import { type CallOptions, type PveHttp, pvePath } from './http.ts';
-import { type Upid, isUpid, type Vmid } from './upid.ts';
+import { isUpid, type Upid, type Vmid } from './upid.ts';
 
 export type VzdumpMode = 'snapshot' | 'suspend' | 'stop';
 export type VzdumpCompression = 'zstd' | 'gzip' | 'lzo' | '0';
@@ -46,13 +46,21 @@ export function markOf(jobId: string): string {
 export function pveVzdump(http: PveHttp, node: string): PveVzdump {
   return {
     start: async (request, options = {}) => {
-      const call = { method: 'POST', path: pvePath`/nodes/${node}/vzdump`, params: startParams(request), schema: z.string() } as const;
+      const call = {
+        method: 'POST',
+        path: pvePath`/nodes/${node}/vzdump`,
+        params: startParams(request),
+        schema: z.string(),
+      } as const;
       try {
         const { data } = await http.call({ ...call, ...options });
         if (isUpid(data)) return { kind: 'started', upid: data };
         if (data === 'OK') return { kind: 'elsewhere' };
         const text = 'the answer is neither a UPID nor "OK"';
-        return { kind: 'lost', error: new PveError({ fault: { kind: 'misbehaves' }, call: `POST ${call.path}`, text, status: 200 }) };
+        return {
+          kind: 'lost',
+          error: new PveError({ fault: { kind: 'misbehaves' }, call: `POST ${call.path}`, text, status: 200 }),
+        };
       } catch (error) {
         if (!(error instanceof PveError)) throw error;
         return { kind: error.outcomeUnknown ? 'lost' : 'refused', error };

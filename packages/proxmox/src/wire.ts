@@ -5,7 +5,13 @@ import { z } from 'zod';
  * (`/cluster/nextid` "103", `saved: "0"`), booleans are 1 and 0 as number or text, and lists carry
  * nulls for what a guest has not: so each reader says what it takes, and nothing else passes.
  */
-export const wireNumber = z.union([z.number(), z.string().regex(/^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/i).transform(Number)]);
+export const wireNumber = z.union([
+  z.number(),
+  z
+    .string()
+    .regex(/^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/i)
+    .transform(Number),
+]);
 
 export const wireFlag = z
   .union([z.boolean(), z.literal(0), z.literal(1), z.literal('0'), z.literal('1'), z.literal('')])
@@ -13,7 +19,10 @@ export const wireFlag = z
 
 /** A number, or null where PVE leaves it out or writes null. */
 export const optionalNumber = wireNumber.nullish().transform((value) => value ?? null);
-export const optionalText = z.string().nullish().transform((value) => value ?? null);
+export const optionalText = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? null);
 export const optionalFlag = wireFlag.nullish().transform((value) => value ?? false);
 
 /** Answers of calls whose `data` says nothing. */
