@@ -12,7 +12,7 @@ export interface JsonDocument {
  */
 export interface Reporter {
   /** The result of the command, on stdout, once. `text` is made only when it is wanted. */
-  result(document: JsonDocument, text: () => string): void;
+  result<D extends JsonDocument>(document: D, text: () => string): void;
   /** One line for a person while the command runs, on stderr; nothing with `--json`. */
   say(line: string): void;
   /** The end of a command that failed: words and a hint on stderr, or the error object on stdout. */

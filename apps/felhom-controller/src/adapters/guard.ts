@@ -58,6 +58,8 @@ export function shellGuard({ command, env }: ShellGuardOptions): GuardPort {
 
 function withoutCompose(env: ShellGuardOptions['env']): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('COMPOSE_')),
+    Object.entries(env).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('COMPOSE_'),
+    ),
   );
 }

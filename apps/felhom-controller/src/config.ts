@@ -1,0 +1,159 @@
+import { dirname, resolve } from 'node:path';
+import { type Override, parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
+import { formatDuration } from '@felhom/cli/quantity.ts';
+import { Failure } from '@felhom/kernel/failure.ts';
+import { z } from 'zod';
+import { boundsSchema } from './config-bounds.ts';
+import type { QuiescePolicy } from './quiesce/policy.ts';
+
+export const defaultConfigFile = '/etc/felhom/controller.yaml';
+const seeSchema = 'Correct it, then run: felhom-controller config check (config schema tells every key).';
+
+const stackPolicy = z.strictObject({
+  quiesce: z.enum(['stop', 'keep']).default('stop').describe('keep: never stopped for a backup'),
+  before_stop: z.string().max(4096).optional().describe('"service: command", run in it before the stack is stopped'),
+  after_start: z.string().max(4096).optional().describe('"service: command", run in it once the stack runs again'),
+});
+
+const agent = z.strictObject({
+  url: z.string().regex(/^https:\/\/[^\s/]+\/?$/, 'expected an address such as https://10.0.3.1:8470'),
+  fingerprint: z
+    .string()
+    .regex(
+      /^(sha256:)?([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$/i,
+      'expected the SHA-256 fingerprint that felhom-agent status prints',
+    ),
+});
+
+const absolutePath = z.string().regex(/^\//, 'expected an absolute path');
+
+/** /etc/felhom/controller.yaml. Durations are milliseconds once parsed. */
+export const configSchema = z.strictObject({
+  agents: z.array(agent).max(64).default([]).describe('the agents that may have this guest, tried in order'),
+  token_file: absolutePath.default('/etc/felhom/token').describe("holds this guest's token, readable by root alone"),
+  state_dir: absolutePath.default('/var/lib/felhom').describe('marker, run history, generation'),
+  run_dir: absolutePath.default('/run/felhom').describe('the run lock'),
+  grade: z
+    .enum(['app-consistent', 'crash-consistent'])
+    .default('app-consistent')
+    .describe('a finished backup below it is exit 5'),
+  history: z.number().int().min(1).max(10_000).default(200).describe('how many runs are kept'),
+  stacks: z
+    .record(z.string().max(256), stackPolicy)
+    .default({})
+    .describe("by Compose project, or a plain container's name"),
+  bounds: boundsSchema.prefault({}),
+});
+export type Config = z.output<typeof configSchema>;
+
+/** Where the configuration comes from: flags, then environment, then the file. */
+export interface ConfigLocation {
+  file: string;
+  overrides: readonly Override[];
+}
+
+/** Flags of the command line that choose or override configuration. */
+export interface ConfigFlags {
+  config?: string | undefined;
+  stateDir?: string | undefined;
+}
+
+export function locateConfig(flags: ConfigFlags, env: NodeJS.ProcessEnv): ConfigLocation {
+  const overrides: Override[] = [];
+  const override = (key: string, value: string | undefined, from: string): void => {
+    if (value !== undefined && value !== '') overrides.push({ path: [key], value, from });
+  };
+  override('state_dir', env['FELHOM_STATE_DIR'], 'FELHOM_STATE_DIR');
+  override('run_dir', env['FELHOM_RUN_DIR'], 'FELHOM_RUN_DIR');
+  override('token_file', env['FELHOM_TOKEN_FILE'], 'FELHOM_TOKEN_FILE');
+  override('state_dir', flags.stateDir === undefined ? undefined : resolve(flags.stateDir), '--state-dir');
+  const named = flags.config ?? (env['FELHOM_CONFIG'] === '' ? undefined : env['FELHOM_CONFIG']);
+  return { file: named === undefined ? defaultConfigFile : resolve(named), overrides };
+}
+
+export interface LoadedConfig {
+  config: Config;
+  file: string;
+  /** False: the file does not exist, and everything is a default or an override. */
+  exists: boolean;
+}
+
+/** @throws Failure `config_invalid` with every mistake and its place. */
+export async function loadConfig({ file, overrides }: ConfigLocation): Promise<LoadedConfig> {
+  const text = await readConfigText(file);
+  const config = await parseConfig({ text, file, schema: configSchema, overrides, hint: seeSchema });
+  return { config, file, exists: text !== undefined };
+}
+
+/** @throws Failure `config_missing` when the file does not exist: for commands that need an agent. */
+export async function loadExistingConfig(location: ConfigLocation): Promise<LoadedConfig> {
+  const loaded = await loadConfig(location);
+  if (loaded.exists && loaded.config.agents.length > 0) return loaded;
+  throw new Failure('config_missing', {
+    message: loaded.exists
+      ? `${loaded.file} names no agent. Nothing was stopped.`
+      : `there is no configuration at ${loaded.file}. Nothing was stopped.`,
+    hint: 'Write one that names the agent of the host:\n  agents: [{ url: https://HOST:8470, fingerprint: "AB:CD:…" }]\nOn the host, felhom-agent guest show VMID prints it.',
+  });
+}
+
+/**
+ * For recovery, which must bring apps back whatever stands in the file: a broken configuration costs
+ * a warning, and only the places of state are taken from it where they can still be read.
+ */
+export async function loadConfigForRecovery(
+  location: ConfigLocation,
+): Promise<LoadedConfig & { warning: string | null }> {
+  try {
+    return { ...(await loadConfig(location)), warning: null };
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'config_invalid') throw error;
+    const config = await parseConfig({
+      text: undefined,
+      file: location.file,
+      schema: configSchema,
+      overrides: [...(await placesIn(location.file)), ...location.overrides],
+      hint: seeSchema,
+    });
+    return {
+      config,
+      file: location.file,
+      exists: true,
+      warning: `the configuration is broken, defaults are used: ${error.message}`,
+    };
+  }
+}
+
+/** `state_dir` and `run_dir` of a file that does not parse as a whole. */
+async function placesIn(file: string): Promise<Override[]> {
+  const text = await readConfigText(file).catch(() => undefined); // Unreadable: the defaults are all there is.
+  const places: Override[] = [];
+  for (const [, key = '', value = ''] of (text ?? '').matchAll(
+    /^(state_dir|run_dir):[ \t]*["']?(\/[^"'\n#]+?)["']?[ \t]*(?:#.*)?$/gm,
+  )) {
+    places.push({ path: [key], value, from: `${dirname(file)}/` });
+  }
+  return places;
+}
+
+/** What the configuration says about single stacks. */
+export function quiescePolicy({ stacks }: Config): QuiescePolicy {
+  return {
+    stacks: Object.fromEntries(
+      Object.entries(stacks).map(([name, { quiesce, before_stop, after_start }]) => [
+        name,
+        {
+          quiesce,
+          ...(before_stop === undefined ? {} : { before_stop }),
+          ...(after_start === undefined ? {} : { after_start }),
+        },
+      ]),
+    ),
+  };
+}
+
+/** The configuration as it is in force, in the words of the file. */
+export function showConfig(config: Config): Record<string, unknown> {
+  const written = Object.fromEntries(Object.entries(config.bounds).map(([key, ms]) => [key, formatDuration(ms)]));
+  return { ...config, bounds: written };
+}

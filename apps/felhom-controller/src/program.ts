@@ -1,0 +1,245 @@
+import type { Output } from '@felhom/cli/output.ts';
+import { createReporter } from '@felhom/cli/reporter.ts';
+import { Command, InvalidArgumentError } from 'commander';
+import type { CommandContext } from './commands/context.ts';
+
+export interface ProgramOptions {
+  setExit: (code: number) => void;
+  env?: NodeJS.ProcessEnv;
+  stdout?: Output;
+  stderr?: Output;
+}
+
+/** The command line. Each action loads its own command; nothing but words stands here. */
+export function buildProgram(options: ProgramOptions): Command {
+  const program = new Command('felhom-controller')
+    .description(
+      "Takes app-consistent backups of this guest's Docker Compose stacks, together with felhom-agent on the host.",
+    )
+    .version('0.1.0')
+    .option('--json', 'print one JSON object on stdout')
+    .option('--config <file>', 'configuration file (FELHOM_CONFIG; default /etc/felhom/controller.yaml)')
+    .option('--state-dir <dir>', 'marker, history and generation (FELHOM_STATE_DIR; default /var/lib/felhom)')
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', exitCodes);
+  const context = (): CommandContext => createContext(program.opts(), options);
+  addBackup(program, context);
+  addRecover(program, context);
+  addStack(program, context);
+  addStatus(program, context);
+  addConfig(program, context);
+  for (const command of everyCommand(program)) command.configureHelp({ showGlobalOptions: true });
+  return program;
+}
+
+const exitCodes = `
+Exit codes:
+  0 done   1 a bug of ours   2 usage or configuration   3 the backup failed, apps are running
+  5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
+  10 agent or docker unreachable   11 busy: another run   12 refused   13 refused by policy, or a restored copy
+  20 APPS ARE DOWN and could not be brought back   130/143 interrupted, apps are running`;
+
+type ContextOf = () => CommandContext;
+
+function createContext(
+  flags: { json?: boolean; config?: string; stateDir?: string },
+  options: ProgramOptions,
+): CommandContext {
+  const env = options.env ?? process.env;
+  const json = flags.json === true;
+  const { stdout, stderr } = options;
+  const reporter = createReporter({
+    json,
+    ...(stdout === undefined ? {} : { stdout }),
+    ...(stderr === undefined ? {} : { stderr }),
+  });
+  return {
+    reporter,
+    flags: { config: flags.config, stateDir: flags.stateDir },
+    env,
+    setExit: options.setExit,
+    openLog: async () => {
+      const { chooseLogForm, openLog } = await import('@felhom/cli/log.ts');
+      const form = chooseLogForm({ env, json, isTerminal: reporter.display.isTerminal });
+      return await openLog({ form, level: env['FELHOM_LOG'] });
+    },
+  };
+}
+
+function addBackup(program: Command, context: ContextOf): void {
+  const backup = program.command('backup').description('take backups, and look at them');
+  backup
+    .command('now')
+    .description(
+      'stop the stacks for the moment of the snapshot, have the host back this guest up, bring exactly them back',
+    )
+    .option('--dry-run', 'print what would stop, in which order, and change nothing')
+    .option('--no-wait', 'return once the apps are back, with the archive still being written on the host')
+    .option('--storage <name>', "one of this guest's backup storages (default: the most overdue)")
+    .addHelpText('after', backupNowHelp)
+    .action(async (options: { dryRun?: boolean; wait: boolean; storage?: string }) => {
+      if (options.dryRun === true) {
+        const { dryRun } = await import('./commands/backup-dry-run.ts');
+        return await dryRun(context());
+      }
+      const { backupNow } = await import('./commands/backup-now.ts');
+      await backupNow(context(), { wait: options.wait, storage: options.storage ?? null });
+    });
+  backup
+    .command('watch')
+    .description('wait for the host to call for a backup, and take it; this is what the service runs')
+    .option('--once', 'one round: wait for a call at most bounds.watch_poll (50s), take that backup, end')
+    .addHelpText('after', watchHelp)
+    .action(async (options: { once?: boolean }) => {
+      const { watch } = await import('./commands/backup-watch.ts');
+      await watch(context(), { once: options.once === true });
+    });
+  backup
+    .command('due')
+    .description('ask the agent whether a backup of this guest is due, and why')
+    .addHelpText('after', example('felhom-controller backup due --json | jq .due'))
+    .action(async () => {
+      const { backupDue } = await import('./commands/backup-due.ts');
+      await backupDue(context());
+    });
+  backup
+    .command('status')
+    .description('ask the agent how a backup job stands')
+    .argument('[job]', "the job's id (default: the job of the latest run)")
+    .addHelpText('after', example('felhom-controller backup status\n  felhom-controller backup status 7Qx1 --json'))
+    .action(async (job: string | undefined) => {
+      const { backupStatus } = await import('./commands/backup-status.ts');
+      await backupStatus(context(), job);
+    });
+  backup
+    .command('history')
+    .description('list the runs kept here, newest first; asks nobody')
+    .option('--limit <n>', 'how many', positive, 20)
+    .addHelpText('after', example('felhom-controller backup history --limit 5'))
+    .action(async (options: { limit: number }) => {
+      const { backupHistory } = await import('./commands/backup-history.ts');
+      await backupHistory(context(), options);
+    });
+  backup
+    .command('show')
+    .description('print the summary and the timeline of a run kept here')
+    .argument('[run]', "the run's id, or its beginning (default: the latest)")
+    .addHelpText('after', example('felhom-controller backup show 20261120T0100'))
+    .action(async (run: string | undefined) => {
+      const { backupShow } = await import('./commands/backup-history.ts');
+      await backupShow(context(), run);
+    });
+}
+
+function addRecover(program: Command, context: ContextOf): void {
+  program
+    .command('recover')
+    .description('bring back whatever an interrupted run left down; safe at any time')
+    .option('--forgive <stack>', 'drop what is owed to this stack, without starting it')
+    .addHelpText('after', recoverHelp)
+    .action(async (options: { forgive?: string }) => {
+      const { recoverCommand } = await import('./commands/recover.ts');
+      await recoverCommand(context(), { forgive: options.forgive ?? null });
+    });
+}
+
+function addStack(program: Command, context: ContextOf): void {
+  const stack = program.command('stack').description('the stacks of this guest, as docker shows them');
+  stack
+    .command('list')
+    .description('list Compose projects and plain containers, and what a backup does with them')
+    .addHelpText('after', example('felhom-controller stack list'))
+    .action(async () => {
+      const { stackList } = await import('./commands/stack.ts');
+      await stackList(context());
+    });
+  stack
+    .command('show')
+    .description('show the containers of one stack, and what a backup does with each')
+    .argument('<name>', "Compose project, or a plain container's name")
+    .addHelpText('after', example('felhom-controller stack show nextcloud'))
+    .action(async (name: string) => {
+      const { stackShow } = await import('./commands/stack.ts');
+      await stackShow(context(), name);
+    });
+}
+
+function addStatus(program: Command, context: ContextOf): void {
+  program
+    .command('status')
+    .description('what is owed, what runs now, how the last backup went; reads state only')
+    .option('--check', 'exit 6 when something needs attention, 20 when apps are owed a start')
+    .option('--live', 'also ask docker and the agent')
+    .addHelpText(
+      'after',
+      example(
+        'felhom-controller status --check || mail -s "felhom" root < /dev/null\n  felhom-controller status --live --json',
+      ),
+    )
+    .action(async (options: { check?: boolean; live?: boolean }) => {
+      const { status } = await import('./commands/status.ts');
+      await status(context(), { check: options.check === true, live: options.live === true });
+    });
+}
+
+function addConfig(program: Command, context: ContextOf): void {
+  const config = program.command('config').description('the configuration: flag over environment over file');
+  const add = (name: 'check' | 'show' | 'schema', description: string): void => {
+    config
+      .command(name)
+      .description(description)
+      .addHelpText('after', example(`felhom-controller config ${name}`))
+      .action(async () => {
+        const commands = await import('./commands/config.ts');
+        await commands[name](context());
+      });
+  };
+  add('check', 'check file and token; every mistake with its line and column');
+  add('show', 'print the configuration in force, defaults included');
+  add('schema', 'print the JSON Schema of the file, with every key and default');
+}
+
+function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)];
+}
+
+function positive(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('expected a number of 1 and more');
+  return Number(text);
+}
+
+function example(lines: string): string {
+  return `\nExamples:\n  ${lines}`;
+}
+
+const backupNowHelp = `
+Nothing is stopped before the host holds all it needs. The apps are down for stop + snapshot + start,
+bounds.max_quiesce (10m) at most. Ctrl-C before the snapshot cancels, after it the job goes on; in both
+cases the apps come back first.
+
+With --no-wait the exit code tells how the apps fared, not the archive: 0 once they run again. The job's
+id is printed; "backup status" follows it, and the next recover, watch or backup completes the report.
+
+Examples:
+  felhom-controller backup now
+  felhom-controller backup now --dry-run
+  felhom-controller backup now --storage pbs --json | jq -r .grade
+  job=$(felhom-controller backup now --no-wait --json | jq -r .job_id)`;
+
+const watchHelp = `
+One run at a time, whoever started it: a backup by hand and one by the service never meet. After a
+failure it waits (bounds.watch_backoff, doubling to bounds.watch_backoff_limit). SIGTERM ends it; in the
+middle of a backup the apps come back first.
+
+Examples:
+  systemctl enable --now felhom-controller
+  felhom-controller backup watch --once`;
+
+const recoverHelp = `
+Starts exactly the containers that an interrupted run stopped, and says what could not be started. Twice
+is the same as once. A run that is alive and within its deadline is left alone. It works with a broken
+configuration and on a full disk.
+
+Examples:
+  felhom-controller recover
+  felhom-controller recover --forgive paperless`;

@@ -1,0 +1,160 @@
+import { join } from 'node:path';
+import type { Log } from '@felhom/cli/log.ts';
+import { fileMarkerStore } from '@felhom/durable/marker-store.ts';
+import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
+import { systemClock } from '@felhom/kernel/clock.ts';
+import type { Config } from './config.ts';
+import type { EngineApi } from './engine/engine-api.ts';
+import { fileHistory } from './history/history.ts';
+import { marker, markerVersion } from './quiesce/marker.ts';
+import type { HistoryPort, MarkerPort, RecoverPorts, RunPorts } from './quiesce/ports.ts';
+
+/*
+ * The one place that builds what touches the world. What loads undici, execa or pino is imported
+ * here when it is built, so that a command that only reads state never pays for it.
+ */
+
+/** The marker of the quiesce cycle: both copies lie in the folder that the recovery timer looks at. */
+export function openMarkers({ state_dir }: Config): MarkerPort {
+  const storeOf = (version: number) =>
+    fileMarkerStore({ folder: debtsFolder(state_dir), name: 'quiesce', version, schema: marker });
+  const store = storeOf(markerVersion);
+  return { ...store, readNewer: async (version) => await storeOf(version).read() };
+}
+
+/** Every debt lies here: recovery has nothing to do while it is empty. */
+export function debtsFolder(stateDir: string): string {
+  return join(stateDir, 'debts');
+}
+
+export function openHistory({ state_dir, history }: Config): ReturnType<typeof fileHistory> {
+  return fileHistory({ stateDir: state_dir, keep: history });
+}
+
+/** @throws Failure `docker_unsupported` when DOCKER_HOST names anything but a unix socket. */
+export async function openEngine(env: NodeJS.ProcessEnv): Promise<EngineApi> {
+  const [{ openEngineApi }, { findEngineSocket }, { systemCommands }] = await Promise.all([
+    import('./engine/engine-api.ts'),
+    import('./engine/engine-socket.ts'),
+    import('@felhom/kernel/command-runner.ts'),
+  ]);
+  return openEngineApi({ socketPath: await findEngineSocket(env), commands: systemCommands });
+}
+
+/** @throws Failure `config_missing` and `config_invalid` for the token's file and the agents. */
+export async function openAgent(config: Config, warn: (text: string) => void): Promise<AgentApi> {
+  const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, { readBootId }] =
+    await Promise.all([
+      import('@felhom/guest-api/client.ts'),
+      import('@felhom/cli/secret-file.ts'),
+      import('./adapters/generation-file.ts'),
+      import('./adapters/refusal-file.ts'),
+      import('./adapters/system-port.ts'),
+    ]);
+  const { state_dir: stateDir, run_dir: runDir, bounds } = config;
+  const api = createAgentClient({
+    agents: config.agents,
+    token: await readSecretFile(config.token_file, "this guest's token"),
+    generation: fileGeneration({ stateDir, runDir, clock: systemClock, warn }),
+    bootId: await readBootId(),
+    timeouts: { connectMs: bounds.agent_connect, answerMs: bounds.agent_answer },
+  });
+  return rememberingRefusals(api, { stateDir, clock: systemClock });
+}
+
+export interface RunRequest {
+  config: Config;
+  configFile: string;
+  env: NodeJS.ProcessEnv;
+  log: Log;
+  progress: RunPorts['progress'];
+}
+
+/** Ports that are closed when the command ends. */
+export interface Opened<P> {
+  ports: P;
+  agent: AgentApi;
+  close: () => Promise<void>;
+}
+
+/** Everything that a backup run touches. */
+export async function openRun(request: RunRequest): Promise<Opened<RunPorts>> {
+  const agent = await openAgent(request.config, (text) => request.log.warn(text));
+  const { ports, close } = await openRecover({ ...request, agent });
+  const { shellGuard } = await import('./adapters/guard.ts');
+  const guard = shellGuard({ command: recoverCommandLine(request), env: request.env });
+  return { ports: { ...ports, guard }, agent, close };
+}
+
+/** Everything that recovery touches. Without `agent` it settles all the same, and tells nobody. */
+export async function openRecover({
+  config,
+  env,
+  log,
+  progress,
+  agent,
+}: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts>> {
+  const [{ lockPort }, { systemPort }, { systemCommands }, engine] = await Promise.all([
+    import('./adapters/lock-port.ts'),
+    import('./adapters/system-port.ts'),
+    import('@felhom/kernel/command-runner.ts'),
+    openEngine(env),
+  ]);
+  const markers = openMarkers(config);
+  const ports: RecoverPorts = {
+    clock: systemClock,
+    engine,
+    markers,
+    lock: lockPort({ runDir: config.run_dir, engineId: async () => await engineIdFor(engine, markers) }),
+    agent,
+    history: loggedHistory(openHistory(config), log),
+    system: systemPort({ clock: systemClock, commands: systemCommands }),
+    progress,
+  };
+  const close = async (): Promise<void> => {
+    await Promise.all([engine.close(), agent.close()]);
+  };
+  return { ports, agent, close };
+}
+
+/** The engine's id; while it does not answer, the id that the marker holds, so that recovery can take its lock and wait. */
+async function engineIdFor(engine: EngineApi, markers: MarkerPort): Promise<string> {
+  try {
+    return (await engine.identity()).id;
+  } catch (error) {
+    const owed = await markers.read();
+    if (owed.kind === 'present') return owed.value.engine_id;
+    throw error;
+  }
+}
+
+/** A history that cannot be written is told and never stops a cycle. */
+function loggedHistory(history: HistoryPort, log: Log): HistoryPort {
+  const told = async (work: Promise<void>): Promise<void> => {
+    try {
+      await work;
+    } catch (error) {
+      log.warn('the run could not be written to the history', { error });
+    }
+  };
+  return {
+    begin: async (run) => await told(history.begin(run)),
+    end: async (run, result) => await told(history.end(run, result)),
+    unfinished: async () => await history.unfinished(),
+  };
+}
+
+/** Our own program as the guard starts it: absolute paths, the same configuration, the same state. */
+export function recoverCommandLine({ config, configFile }: Pick<RunRequest, 'config' | 'configFile'>): string[] {
+  const script = process.argv[1] ?? '';
+  return [
+    process.execPath,
+    ...process.execArgv,
+    script,
+    'recover',
+    '--config',
+    configFile,
+    '--state-dir',
+    config.state_dir,
+  ];
+}
