@@ -12,10 +12,10 @@ import { interruptionFailure, isTerminated } from './interruption.ts';
 import type { JobWatch } from './job-watch.ts';
 import type { Marker } from './marker.ts';
 import type { BackupOptions } from './options.ts';
-import type { OpenRun, RunPorts, StartedGuard } from './ports.ts';
+import type { RunPorts, StartedGuard } from './ports.ts';
 import { reportBody, reportRun } from './report.ts';
 import type { RunResult } from './result.ts';
-import { newRun, type Run, words } from './run.ts';
+import { newRun, noteBegin, openRunOf, type Run, words } from './run.ts';
 import { settleEarlier } from './settle.ts';
 
 /*
@@ -50,10 +50,9 @@ export async function runBackup(ports: RunPorts, options: BackupOptions): Promis
   }
   try {
     const run = newRun(ports, options, { id, bootId, lock: locked.lock });
-    const open = async (): Promise<OpenRun> => ({ runId: id, jobId: run.jobId, bootId, startedAtMs: run.startedAtMs });
-    await ports.history.begin(await open());
+    await noteBegin(run);
     const end = await underLock(run);
-    await ports.history.end(await open(), end.result);
+    await noteEnd(run, end.result);
     return end;
   } finally {
     await locked.lock.release();
@@ -83,6 +82,14 @@ async function underLock(run: Run): Promise<BackupEnd> {
     }
   } catch (error) {
     return concludeRun(run, { ...nothing, outcome: 'aborted', failures: [asFailure(error)] });
+  }
+}
+
+async function noteEnd(run: Run, result: RunResult): Promise<void> {
+  try {
+    await run.ports.history.end(openRunOf(run), result);
+  } catch (error) {
+    run.warn(`the run could not be written to the history: ${words(error)}`);
   }
 }
 

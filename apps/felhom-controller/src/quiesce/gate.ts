@@ -2,7 +2,7 @@ import { AgentError } from '@felhom/guest-api/agent-api.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { interruptionFailure } from './interruption.ts';
 import { isTerminal, type JobView, type JobWatch, watchJob } from './job-watch.ts';
-import { type Run, type RunStop, words } from './run.ts';
+import { noteBegin, type Run, type RunStop, words } from './run.ts';
 
 export type GateEnd =
   /** The host holds all it needs and this run has claimed the gate. */
@@ -19,6 +19,7 @@ export async function openGate(run: Run): Promise<GateEnd> {
   const asked = await jobToFollow(run);
   if (asked.kind === 'over') return { ...asked, watch: null };
   run.jobId = asked.jobId;
+  await noteBegin(run);
   const { clock, agent, progress } = run.ports;
   const watch = watchJob({
     agent,

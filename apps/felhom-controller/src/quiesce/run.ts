@@ -1,6 +1,6 @@
 import type { Failure } from '@felhom/kernel/failure.ts';
 import type { BackupOptions } from './options.ts';
-import type { HeldLock, RunPorts } from './ports.ts';
+import type { HeldLock, OpenRun, RunPorts } from './ports.ts';
 import type { TimelineEntry } from './result.ts';
 
 /** One backup run: what every step of it needs, and what they tell on the way. */
@@ -56,6 +56,19 @@ export function newRun(ports: RunPorts, options: BackupOptions, { id, bootId, lo
       progress({ kind: 'warning', text });
     },
   };
+}
+
+/** Tells history that this run is under way; once more when its job is known. */
+export async function noteBegin(run: Run): Promise<void> {
+  try {
+    await run.ports.history.begin(openRunOf(run));
+  } catch (error) {
+    run.warn(`the run could not be written to the history: ${words(error)}`);
+  }
+}
+
+export function openRunOf({ id, jobId, bootId, startedAtMs }: Run): OpenRun {
+  return { runId: id, jobId, bootId, startedAtMs };
 }
 
 /** How a step may end the run: nothing is down, or nothing is down any more. */
