@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { labEngine } from './engine.ts';
 import { must, run } from './process.ts';
 import { holdingTurn } from './turn.ts';
+import { unmountBelow } from './unmount.ts';
 
 /*
  * The disk of a lab: a btrfs on a loop file with the subvolume `guest`, which holds the guest's files, and a Docker
@@ -79,19 +80,6 @@ async function bindVolumes(guest: string, dataRoot: string): Promise<void> {
   await mkdir(inGuest, { recursive: true });
   await mkdir(inRoot, { recursive: true });
   await must('mount', ['--bind', inGuest, inRoot]);
-}
-
-/** Unmounts everything below a lab's folder, the deepest first; loop devices go with their mounts. */
-export async function unmountBelow(folder: string): Promise<void> {
-  const listed = (await run('findmnt', ['--list', '--noheadings', '--output', 'TARGET'])).stdout;
-  const targets = listed
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((target) => target.startsWith(`${folder}/`));
-  for (const target of targets.toReversed()) {
-    const plain = await run('umount', [target]);
-    if (plain.code !== 0) await run('umount', ['--lazy', target]);
-  }
 }
 
 async function templateFor(place: ImagesPlace): Promise<string> {

@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { endEngineBelow } from './end-engine.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
+import { unmountBelow } from './unmount.ts';
 import { waitUntil } from './wait-until.ts';
 
 /** A Docker engine of a lab's own: its own data, sockets and network namespace, so that labs side by side never meet. */
@@ -14,6 +16,8 @@ export interface LabEngine {
   stop(): Promise<void>;
   /** kill -9 to the engine and to containerd; what runs in containers goes on, as without systemd. */
   kill(): Promise<void>;
+  /** The power is cut: engine and containers end at once, nothing is told. */
+  powerCut(): Promise<void>;
   isUp(): Promise<boolean>;
   /** The docker client on this engine; throws unless it ends 0. */
   docker(...args: string[]): Promise<string>;
@@ -82,11 +86,23 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
       daemon = undefined;
     },
     kill: async () => {
-      const containerd = Number(await readFile(join(execRoot, 'containerd/containerd.pid'), 'utf8').catch(() => '0'));
+      const pidFile = join(execRoot, 'containerd/containerd.pid');
+      const containerd = Number(await readFile(pidFile, 'utf8').catch(() => '0'));
+      await rm(pidFile, { force: true });
       daemon?.child.kill('SIGKILL');
       if (containerd > 0) process.kill(containerd, 'SIGKILL');
       await daemon?.ended;
       daemon = undefined;
+    },
+    powerCut: async () => {
+      daemon?.child.kill('SIGKILL');
+      await daemon?.ended;
+      daemon = undefined;
+      await endEngineBelow(folder);
+      // What a machine finds when it comes up again: nothing is mounted, /run is empty.
+      for (const place of [execRoot, join(dataRoot, 'overlay2'), join(dataRoot, 'containers')])
+        await unmountBelow(place);
+      await rm(execRoot, { recursive: true, force: true });
     },
     isUp,
     docker: async (...args) => await must('docker', args, { env }),
@@ -98,41 +114,8 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
         await daemon.stop(10_000);
       }
       daemon = undefined;
-      await endEverythingBelow(folder);
+      await endEngineBelow(folder);
     },
   };
   return engine;
-}
-
-/**
- * Kills every process that names `folder` in its arguments (engine, containerd, shims) or has its root below it
- * (what runs in containers), until none is left.
- */
-export async function endEverythingBelow(folder: string): Promise<void> {
-  await waitUntil(`nothing of ${folder} runs any more`, async () => {
-    const found = await processesOf(folder);
-    for (const pid of found) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It ended meanwhile: what we wanted.
-      }
-    }
-    return found.length === 0;
-  });
-}
-
-async function processesOf(folder: string): Promise<number[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-  const found: number[] = [];
-  for (const pid of pids) {
-    if (pid === process.pid || pid === process.ppid) continue;
-    const state = (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z')).split(') ').at(-1) ?? 'Z';
-    if (state.startsWith('Z')) continue;
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    const root = await readlink(`/proc/${pid}/root`).catch(() => '/');
-    if (command.split('\0').some((word) => word.includes(`${folder}/`)) || root.startsWith(`${folder}/`))
-      found.push(pid);
-  }
-  return found;
 }

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unmountBelow } from './disk.ts';
-import { endEverythingBelow } from './engine.ts';
+import { endEngineBelow } from './end-engine.ts';
+import { unmountBelow } from './unmount.ts';
 
 /** Writes down who made a lab, so that a later one can tell that its maker is gone. */
 export async function claimFolder(folder: string): Promise<void> {
@@ -14,7 +14,7 @@ export async function sweepDeadLabs(labs: string): Promise<void> {
   for (const name of await readdir(labs)) {
     const folder = join(labs, name);
     if (!name.startsWith('lab-') || isClaimed(folder)) continue;
-    await endEverythingBelow(folder);
+    await endEngineBelow(folder);
     await unmountBelow(folder);
     await rm(folder, { recursive: true, force: true });
   }

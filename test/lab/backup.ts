@@ -1,0 +1,93 @@
+import type { RunResult } from 'felhom-controller/quiesce/result.ts';
+import type { Lab } from './lab.ts';
+import type { Background, RunEnd } from './process.ts';
+import { waitUntil } from './wait-until.ts';
+
+/** How a `backup now --json` ended. */
+export interface BackupEnd {
+  code: number | null;
+  result: RunResult;
+}
+
+/** Runs `felhom-controller backup now --json` to its end. */
+export async function backUp(lab: Lab, env?: Record<string, string>): Promise<BackupEnd> {
+  const end = await lab.inGuest(['backup', 'now', '--json'], env);
+  return { code: end.code, result: parseResult(end) };
+}
+
+/** Starts `backup now --json`; `finish` awaits its end. */
+export function startBackup(
+  lab: Lab,
+  env?: Record<string, string>,
+): { controller: Background; finish(): Promise<BackupEnd> } {
+  started += 1;
+  const controller = lab.startInGuest(`backup-${started}`, ['backup', 'now', '--json'], env);
+  return {
+    controller,
+    finish: async () => {
+      const { code } = await controller.ended;
+      return { code, result: parseResult({ code, stdout: lastObject(controller.output()), stderr: '' }) };
+    },
+  };
+}
+let started = 0;
+
+function parseResult({ code, stdout, stderr }: Pick<RunEnd, 'code' | 'stdout' | 'stderr'>): RunResult {
+  try {
+    const result: RunResult = JSON.parse(stdout);
+    return result;
+  } catch (cause) {
+    throw new Error(`backup now --json ended ${code} without JSON:\n${stdout}\n${stderr}`, { cause });
+  }
+}
+
+/** The JSON object in an output that also holds log lines. */
+function lastObject(output: string): string {
+  return (
+    output.split('\n').findLast((line) => line.startsWith('{"schema":"felhom.backup/')) ??
+    output.slice(output.indexOf('{\n'))
+  );
+}
+
+/** Names of the containers that run, in any project. */
+export async function runningContainers(lab: Lab): Promise<string[]> {
+  return lines(await lab.engine.docker('ps', '--format', '{{.Names}}')).toSorted();
+}
+
+/** `StartedAt` by name, of containers that run. */
+export async function startTimes(lab: Lab): Promise<Record<string, string>> {
+  const ids = lines(await lab.engine.docker('ps', '--quiet', '--no-trunc'));
+  if (ids.length === 0) return {};
+  const listed = lines(await lab.engine.docker('inspect', '--format', '{{.Name}} {{.State.StartedAt}}', ...ids));
+  return Object.fromEntries(
+    listed.map((line) => [line.slice(1, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]),
+  );
+}
+
+/** Waits until none of `names` runs. */
+export async function waitUntilDown(lab: Lab, names: readonly string[], boundMs = 30_000): Promise<void> {
+  await waitUntil(
+    `${names.join(', ')} are down`,
+    async () => {
+      const up = await runningContainers(lab);
+      return names.every((name) => !up.includes(name));
+    },
+    { boundMs },
+  );
+}
+
+/** Waits until all of `names` run. */
+export async function waitUntilUp(lab: Lab, names: readonly string[], boundMs = 60_000): Promise<void> {
+  await waitUntil(
+    `${names.join(', ')} run`,
+    async () => {
+      const up = await runningContainers(lab);
+      return names.every((name) => up.includes(name));
+    },
+    { boundMs },
+  );
+}
+
+function lines(text: string): string[] {
+  return text.split('\n').filter((line) => line !== '');
+}
