@@ -1,0 +1,26 @@
+import type { TokenSpec, PveSimOptions, StorageSpec, GuestSpec } from './options.ts';
+import type { Delays } from './delays.ts';
+import type { Faults } from './faults.ts';
+import type { GuestStore } from './guests/guest-store.ts';
+import type { TaskRunner } from './tasks/task-runner.ts';
+import type { TaskStore } from './tasks/task-store.ts';
+import type { WorkerPool } from './tasks/worker-pool.ts';
+
+/** The simulated node: what every route works with. */
+export interface SimNode {
+  name: string;
+  state: string;
+  options: PveSimOptions;
+  delays: Delays;
+  tokens: readonly TokenSpec[];
+  fingerprint: string;
+  storages: readonly StorageSpec[];
+  guestSpecs: readonly GuestSpec[];
+  guests: GuestStore;
+  tasks: TaskStore;
+  runner: TaskRunner;
+  workers: WorkerPool;
+  faults: Faults;
+  warn: (line: string) => void;
+  startedAtMs: number;
+}

@@ -1,0 +1,124 @@
+import { totalmem, freemem, uptime } from 'node:os';
+import { statfsSync } from 'node:fs';
+import { require } from '../auth.ts';
+import { failure } from '../http/api-error.ts';
+import { integer, numberOf, stringOf, text } from '../http/parameters.ts';
+import { nameOf, type GuestRecord } from '../guests/guest-record.ts';
+import type { Call, Route } from '../router.ts';
+import { describeGuest } from './guest-status.ts';
+import { describeStorage } from './storage.ts';
+
+/** Version, nodes, cluster and the caller's own permissions. */
+export const clusterRoutes: readonly Route[] = [
+  {
+    method: 'GET',
+    path: '/version',
+    protected: false,
+    params: {},
+    handle: () => ({ version: '9.2.11', release: '9.2', repoid: '14a22df35955d97d' }),
+  },
+  {
+    method: 'GET',
+    path: '/nodes',
+    protected: false,
+    params: {},
+    handle: ({ node }) => [
+      { id: `node/${node.name}`, type: 'node', status: 'online', node: node.name, ssl_fingerprint: node.fingerprint, level: '' },
+    ],
+  },
+  { method: 'GET', path: '/nodes/{node}/status', protected: false, params: {}, handle: nodeStatus },
+  { method: 'GET', path: '/cluster/resources', protected: false, params: { type: text }, handle: clusterResources },
+  {
+    method: 'GET',
+    path: '/cluster/status',
+    protected: false,
+    params: {},
+    handle: ({ node }) => [
+      { type: 'node', online: 1, nodeid: 0, level: '', ip: '127.0.0.1', local: 1, id: `node/${node.name}`, name: node.name },
+    ],
+  },
+  { method: 'GET', path: '/cluster/nextid', protected: false, params: { vmid: integer }, handle: nextId },
+  { method: 'GET', path: '/access/permissions', protected: false, params: { path: text }, handle: permissions },
+];
+
+function nodeStatus({ node, caller }: Call): unknown {
+  require(caller, `/nodes/${node.name}`, 'Sys.Audit');
+  const files = statfsSync(node.state);
+  const [size, free] = [files.blocks * files.bsize, files.bavail * files.bsize];
+  return {
+    uptime: Math.floor(uptime()),
+    pveversion: 'pve-manager/9.2.11/14a22df35955d97d',
+    memory: { total: totalmem(), free: freemem(), used: totalmem() - freemem(), available: freemem() },
+    rootfs: { total: size, free, used: size - free, avail: free },
+    swap: { total: 0, used: 0, free: 0 },
+    cpu: 0,
+    wait: 0,
+    loadavg: ['0.00', '0.00', '0.00'],
+  };
+}
+
+function clusterResources({ node, caller, params }: Call): unknown {
+  const type = stringOf(params, 'type');
+  const guests = node.guests
+    .list()
+    .filter((guest) => caller.may(`/vms/${guest.vmid}`, 'VM.Audit'))
+    .map((guest) => guestResource(guest, node.name));
+  const storages = node.storages
+    .filter((storage) => caller.may(`/storage/${storage.id}`, 'Datastore.Audit'))
+    .map((storage) => {
+      const status = describeStorage(node, storage);
+      return {
+        id: `storage/${node.name}/${storage.id}`,
+        type: 'storage',
+        storage: storage.id,
+        node: node.name,
+        plugintype: status.type,
+        status: status.active === 1 ? 'available' : 'unknown',
+        content: status.content,
+        disk: status.used,
+        maxdisk: status.total,
+        shared: status.shared,
+      };
+    });
+  const nodes = [{ id: `node/${node.name}`, type: 'node', node: node.name, status: 'online', uptime: Math.floor(uptime()) }];
+  if (type === 'vm') return guests;
+  if (type === 'storage') return storages;
+  return type === 'node' ? nodes : [...guests, ...storages, ...nodes];
+}
+
+function guestResource(guest: GuestRecord, node: string): Record<string, unknown> {
+  const { vmid, kind } = guest;
+  const { cpus, ha, pid, swap, maxswap, lock, ...rest } = describeGuest(guest);
+  return { ...rest, vmid, name: nameOf(guest), type: kind, node, id: `${kind}/${vmid}`, maxcpu: cpus, memhost: 0, template: 0, ...(lock === undefined ? {} : { lock }) };
+}
+
+/** A string, though it is a number (recorded). */
+function nextId({ node, params }: Call): string {
+  const wanted = numberOf(params, 'vmid');
+  if (wanted !== undefined) {
+    if (node.guests.get(wanted) !== null) throw failure(`VM ${wanted} already exists`);
+    return String(wanted);
+  }
+  let vmid = 100;
+  while (node.guests.get(vmid) !== null) vmid += 1;
+  return String(vmid);
+}
+
+function permissions({ node, caller, params }: Call): unknown {
+  const token = node.tokens.find((candidate) => candidate.id === caller.id);
+  const wanted = stringOf(params, 'path');
+  const all: Record<string, Record<string, number>> = {};
+  for (const [path, privileges] of Object.entries(token?.privileges ?? {})) {
+    if (wanted !== undefined && wanted !== path) continue;
+    const named = privileges.includes('*') ? everyPrivilege : privileges;
+    all[path] = Object.fromEntries(named.map((privilege) => [privilege, 1]));
+  }
+  return all;
+}
+
+const everyPrivilege = [
+  'Datastore.Allocate', 'Datastore.AllocateSpace', 'Datastore.AllocateTemplate', 'Datastore.Audit', 'Pool.Audit', 'SDN.Use',
+  'Sys.Audit', 'Sys.Modify', 'Sys.PowerMgmt', 'VM.Allocate', 'VM.Audit', 'VM.Backup', 'VM.Clone', 'VM.Config.CPU',
+  'VM.Config.Disk', 'VM.Config.Memory', 'VM.Config.Network', 'VM.Config.Options', 'VM.Console', 'VM.Migrate', 'VM.PowerMgmt',
+  'VM.Snapshot', 'VM.Snapshot.Rollback',
+];

@@ -1,0 +1,98 @@
+import { randomUUID } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { recordedDelays } from './delays.ts';
+import { openFaults, type Faults } from './faults.ts';
+import { adoptGuests, openGuests, type GuestStore } from './guests/guest-store.ts';
+import { handle } from './http/api-handler.ts';
+import { listen } from './http/listener.ts';
+import type { SimNode } from './node.ts';
+import type { PveSimOptions, TokenSpec } from './options.ts';
+import { killWorkers } from './routes/sim-control.ts';
+import { nodeCertificate } from './state/certificate.ts';
+import { readText, writeWhole } from './state/files.ts';
+import { taskRunner } from './tasks/task-runner.ts';
+import { openTasks, type TaskStore } from './tasks/task-store.ts';
+import { openWorkerPool } from './tasks/worker-pool.ts';
+
+const fullTokenId = 'root@pam!sim';
+const spareWorkers = 2;
+
+/** A running simulated node. */
+export interface PveSim {
+  /** `https://host:port`, without a path. */
+  url: string;
+  /** The full token, as it stands behind `PVEAPIToken=`. */
+  token: string;
+  /** SHA-256 of the certificate, `AB:CD:…`. */
+  fingerprint: string;
+  node: string;
+  faults: Faults;
+  guests: GuestStore;
+  tasks: TaskStore;
+  /** kill -9 of every vzdump worker that runs (of one guest when given); answers their pids. */
+  killWorkers(vmid?: number): number[];
+  /** Closes every connection and ends. Vzdump workers live on, as on a real node. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a simulated Proxmox VE 9 node over TLS. Everything it knows is in `options.state`: a second
+ * start on the same folder, after a stop or a kill -9, goes on with guests, tasks, locks, faults,
+ * token and certificate. Throws when the address is taken or `openssl` is missing.
+ */
+export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
+  mkdirSync(options.state, { recursive: true, mode: 0o700 });
+  const certificate = nodeCertificate(options.state, options.node);
+  const full = fullToken(options.state);
+  const tasks = openTasks(options.state, randomUUID());
+  const node: SimNode = {
+    name: options.node,
+    state: options.state,
+    options,
+    delays: options.delays ?? recordedDelays,
+    tokens: [full, ...(options.tokens ?? [])],
+    fingerprint: certificate.fingerprint,
+    storages: options.storages,
+    guestSpecs: options.guests,
+    guests: openGuests(options.state),
+    tasks,
+    runner: taskRunner(tasks, options.node),
+    workers: openWorkerPool(spareWorkers),
+    faults: openFaults(options.state),
+    warn: options.warn ?? ((line) => process.stderr.write(`pve-sim: ${line}\n`)),
+    startedAtMs: Date.now(),
+  };
+  for (const storage of options.storages) mkdirSync(storage.dir, { recursive: true });
+  for (const guest of options.guests) mkdirSync(guest.dir, { recursive: true });
+  adoptGuests(node.guests, options.guests);
+  const listener = await listen(options.listen, certificate, (request, response) => {
+    handle(node, request, response).catch((error: unknown) => {
+      node.warn(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      response.socket?.destroy();
+    });
+  });
+  return {
+    url: `https://${listener.host}:${listener.port}`,
+    token: `${full.id}=${full.secret}`,
+    fingerprint: certificate.fingerprint,
+    node: options.node,
+    faults: node.faults,
+    guests: node.guests,
+    tasks,
+    killWorkers: (vmid) => killWorkers(node, vmid),
+    stop: async () => {
+      node.workers.close();
+      await listener.close();
+    },
+  };
+}
+
+/** Made once and kept: a token of root@pam, which may do all but what only root@pam itself may. */
+function fullToken(state: string): TokenSpec {
+  const path = join(state, 'token');
+  const known = readText(path)?.trim();
+  const secret = known === undefined || known === '' ? randomUUID() : known;
+  if (known !== secret) writeWhole(path, `${secret}\n`);
+  return { id: fullTokenId, secret, privileges: { '/': ['*'] } };
+}

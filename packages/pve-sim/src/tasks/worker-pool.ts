@@ -1,0 +1,75 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { markOf, type ProcessMark } from '../state/processes.ts';
+
+// Invariants:
+// - A worker takes one job and is never used again: its pid names one task.
+// - Spare workers end with the simulator; one that has a job does not.
+// - Spares are refilled only while no job runs: their start must not disturb what is being measured.
+
+/** Processes that wait for a vzdump job, so that a POST answers at once with the pid that will do it. */
+export interface WorkerPool {
+  /** A worker that is ready for a job. */
+  take(): Promise<ReadyWorker>;
+  close(): void;
+}
+
+export interface ReadyWorker {
+  mark: ProcessMark;
+  /** Hands over the job; afterwards the worker is on its own. */
+  run(job: unknown): void;
+}
+
+const program = fileURLToPath(new URL('../vzdump/worker-main.ts', import.meta.url));
+const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
+
+export function openWorkerPool(spares: number): WorkerPool {
+  const ready: Promise<ChildProcess>[] = [];
+  const spareChildren = new Set<ChildProcess>();
+  let busy = 0;
+  let closed = false;
+  const refill = (): void => {
+    while (!closed && busy === 0 && ready.length < spares) ready.push(spawnSpare());
+  };
+  refill();
+  return {
+    take: async () => {
+      const child = await (ready.shift() ?? spawnSpare());
+      spareChildren.delete(child);
+      const mark = child.pid === undefined ? null : markOf(child.pid);
+      if (mark === null) throw new Error('the worker ended before it got its job');
+      busy += 1;
+      child.once('exit', () => {
+        busy -= 1;
+        refill();
+      });
+      return {
+        mark,
+        run: (job) => {
+          child.send(job as object);
+          child.unref();
+        },
+      };
+    },
+    close: () => {
+      closed = true;
+      for (const child of spareChildren) child.kill('SIGKILL');
+    },
+  };
+
+  function spawnSpare(): Promise<ChildProcess> {
+    const child = fork(program, [], {
+      execArgv: ['--import', loader],
+      // A group of its own: ending the task ends what it started, and a Ctrl-C on our terminal does not reach it.
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    spareChildren.add(child);
+    return new Promise((resolve, reject) => {
+      child.once('message', () => resolve(child));
+      child.once('error', reject);
+      child.once('exit', (code) => reject(new Error(`a worker ended at once with ${code}`)));
+    });
+  }
+}
