@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { containerIdentity } from '../../test/lab/identity.ts';
 import { type Lab, openLab } from '../../test/lab/lab.ts';
 import { lookIntoDatabase } from '../../test/lab/postgres.ts';
 import { postgresUnderWrites, writeRows } from '../../test/lab/stacks.ts';
@@ -42,7 +43,9 @@ export async function runDemo(demo: Demo): Promise<unknown> {
 async function tell(lab: Lab, demo: Demo): Promise<unknown> {
   const { say } = demo;
   say(`\n# the guest's app: PostgreSQL, and a writer that inserts rows as fast as they are acknowledged`);
-  const project = await lab.addStack(stack, postgresUnderWrites, { 'writer/write-rows': writeRows });
+  const project = await lab.addStack(stack, postgresUnderWrites(containerIdentity()), {
+    'writer/write-rows': writeRows,
+  });
   await waitUntil('the writer has written some rows', async () => (await acknowledged(project)) > 50, {
     boundMs: 60_000,
   });

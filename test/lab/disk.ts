@@ -19,7 +19,11 @@ import { unmountBelow } from './unmount.ts';
  * A copy gets a UUID of its own: the kernel refuses two file systems with the same one.
  */
 
-export const labsFolder = process.env['FELHOM_LAB_DIR'] ?? '/var/tmp/felhom-lab';
+/** Whether the lab may mount and start an engine of its own. */
+export const isRoot = (): boolean => process.getuid?.() === 0;
+
+export const labsFolder =
+  process.env['FELHOM_LAB_DIR'] ?? (isRoot() ? '/var/tmp/felhom-lab' : `/var/tmp/felhom-lab-${process.getuid?.()}`);
 const images = ['felhom/busybox:test', 'felhom/postgres:test'];
 const layout = '1';
 
@@ -36,7 +40,7 @@ export interface LabDisk {
 
 /** Whether this machine lets us have loop mounts with btrfs. */
 export async function canHaveBtrfs(): Promise<boolean> {
-  if (process.getuid?.() !== 0 || !existsSync('/dev/loop-control')) return false;
+  if (!isRoot() || !existsSync('/dev/loop-control')) return false;
   return (
     (
       await run('sh', [
@@ -68,6 +72,7 @@ async function plainDisk(folder: string, place: ImagesPlace): Promise<LabDisk> {
   const guest = join(folder, 'disk/guest');
   const dataRoot = place === 'inside' ? join(guest, 'var/lib/docker') : join(folder, 'disk/docker');
   await mkdir(guest, { recursive: true });
+  if (!isRoot()) return { kind: 'plain', guest, dataRoot, unmount: async () => await Promise.resolve() };
   await mkdir(dataRoot, { recursive: true });
   await loadImages(join(folder, 'loader'), dataRoot);
   if (place === 'beside') await bindVolumes(guest, dataRoot);

@@ -1,8 +1,9 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { borrowedEngine } from './borrowed-engine.ts';
 import { installHook, labVmid, readServed, writeAgentFiles, writeControllerFile } from './configuration.ts';
-import { type LabDisk, labsFolder, makeDisk } from './disk.ts';
+import { isRoot, type LabDisk, labsFolder, makeDisk } from './disk.ts';
 import { type LabEngine, labEngine } from './engine.ts';
 import { claimFolder, sweepDeadLabs } from './leftovers.ts';
 import type { LabOptions } from './options.ts';
@@ -64,7 +65,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
   try {
     const disk = await makeDisk(folder, options.images ?? 'beside');
     closers.push(async () => await disk.unmount());
-    const engine = labEngine({ folder, dataRoot: disk.dataRoot });
+    const engine = isRoot() ? labEngine({ folder, dataRoot: disk.dataRoot }) : borrowedEngine(folder);
     closers.push(async () => await engine.destroy());
     await engine.start();
     return await furnish({ folder, disk, engine, options, close, closers });

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { LabEngine } from './engine.ts';
+import { containerIdentity } from './identity.ts';
 import { waitUntil } from './wait-until.ts';
 
 /** What an unpacked data folder of PostgreSQL turned out to hold. */
@@ -15,17 +16,22 @@ export interface DatabaseFound {
 export async function lookIntoDatabase(engine: LabEngine, dataFolder: string): Promise<DatabaseFound> {
   const state = await clusterState(engine, dataFolder);
   const name = `look-${randomUUID()}`;
-  await engine.docker(
-    'run',
-    '--detach',
-    '--name',
-    name,
-    '--volume',
-    `${dataFolder}:/var/lib/postgresql/data`,
-    'felhom/postgres:test',
-  );
+  const data = ['--volume', `${dataFolder}:/var/lib/postgresql/data`];
+  const sockets = ['-c', 'unix_socket_directories=/tmp'];
+  const flags = containerIdentity().flags;
+  await engine.docker('run', '--detach', '--name', name, ...flags, ...data, 'felhom/postgres:test', ...sockets);
   try {
-    const ask = ['exec', name, 'psql', '-U', 'postgres', '-qAtc', 'select count(*), coalesce(max(n), 0) from rows'];
+    const ask = [
+      'exec',
+      name,
+      'psql',
+      '-h',
+      '127.0.0.1',
+      '-U',
+      'postgres',
+      '-qAtc',
+      'select count(*), coalesce(max(n), 0) from rows',
+    ];
     const line = await waitUntil('the unpacked database answers', async () => {
       const end = await engine.tryDocker(...ask);
       return end.code === 0 ? end.stdout.trim() : undefined;
@@ -43,6 +49,7 @@ export async function clusterState(engine: LabEngine, dataFolder: string): Promi
   const said = await engine.docker(
     'run',
     '--rm',
+    ...containerIdentity().flags,
     '--volume',
     `${dataFolder}:/data:ro`,
     '--entrypoint',

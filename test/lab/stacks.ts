@@ -1,16 +1,19 @@
+import type { ContainerIdentity } from './identity.ts';
+
 /** Compose files of the lab's stacks. Everything they write lies in the guest: folders of the project, or named volumes. */
 
 /**
  * PostgreSQL, and a writer that inserts rows as fast as they are acknowledged. Each acknowledged number is appended to
  * `acknowledged` before the next is sent: what stands there must be in every app-consistent backup.
  */
-export const postgresUnderWrites = `
+export const postgresUnderWrites = (identity: ContainerIdentity): string => `
 services:
   db:
     image: felhom/postgres:test
     restart: unless-stopped
-    volumes:
-      - ./pgdata:/var/lib/postgresql/data
+    command: ["-c", "unix_socket_directories=/tmp"]
+${identity.compose}    volumes:
+${identity.composeVolumes}      - ./pgdata:/var/lib/postgresql/data
     healthcheck:
       test: ["CMD-SHELL", "pg_isready -q -h 127.0.0.1 -U postgres"]
       interval: 1s
@@ -25,8 +28,8 @@ services:
         condition: service_healthy
     entrypoint: ["/bin/sh", "/srv/write-rows"]
     stop_signal: SIGTERM
-    volumes:
-      - ./writer:/srv
+${identity.compose}    volumes:
+${identity.composeVolumes}      - ./writer:/srv
 `;
 
 /** The writer of `postgresUnderWrites`. It goes on where it stopped and ends at once when it is told to. */

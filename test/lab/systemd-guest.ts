@@ -103,19 +103,16 @@ async function writeConfiguration(lab: Lab, etc: string): Promise<void> {
 
 function containerFlags(lab: Lab, etc: string): string[] {
   const bundle = dirname(controllerProgram);
-  return [
-    ...['--hostname', 'docker1', '--network', 'host', '--env', 'container=docker', '--stop-signal', 'SIGRTMIN+3'],
-    ...['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],
-    ...['--volume', '/sys/fs/cgroup:/sys/fs/cgroup', '--cgroupns', 'host', '--tmpfs', '/run', '--tmpfs', '/tmp'],
+  const flags = {
+    system: ['--hostname', 'docker1', '--env', 'container=docker', '--stop-signal', 'SIGRTMIN+3', '--network', 'host'],
+    rights: ['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],
+    places: ['--volume', '/sys/fs/cgroup:/sys/fs/cgroup', '--cgroupns', 'host', '--tmpfs', '/run', '--tmpfs', '/tmp'],
     // The same path inside and outside: what Compose recorded about a project must be true in both.
-    ...['--volume', `${lab.folder}:${lab.folder}`, '--volume', `${etc}:/etc/felhom:ro`],
-    ...[
-      '--volume',
-      `${join(lab.guest, 'var/lib/felhom')}:/var/lib/felhom`,
-      '--volume',
-      `${bundle}:/usr/lib/felhom-controller:ro`,
-    ],
-  ];
+    lab: ['--volume', `${lab.folder}:${lab.folder}`, '--volume', `${etc}:/etc/felhom:ro`],
+    state: ['--volume', `${join(lab.guest, 'var/lib/felhom')}:/var/lib/felhom`],
+    program: ['--volume', `${dirname(controllerProgram)}:/usr/lib/felhom-controller:ro`],
+  };
+  return Object.values(flags).flat();
 }
 
 /** Node, docker and our program where the units expect them; the units; what of them is enabled. */
