@@ -84,7 +84,7 @@ const itemSchema = z.object({
   notes: optionalText,
   protected: optionalFlag,
   verification: z.object({ state: z.string() }).nullish().catch(null),
-  encrypted: z.unknown(),
+  encrypted: z.unknown().optional(),
 });
 
 const detailsSchema = z.object({ notes: optionalText, protected: optionalFlag, size: optionalNumber });
