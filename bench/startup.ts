@@ -54,7 +54,7 @@ export async function measureStartup(): Promise<StartupResult> {
   try {
     const starts = (await Promise.all(apps.map((app) => startsOf(app, folder)))).flat();
     const bareMs: number[] = [];
-    for (let round = -warmUps; round < rounds; round += 1) measureRound(starts, bareMs, round >= 0);
+    for (let at = -warmUps; at < rounds; at += 1) measureRound(starts, bareMs, at >= 0);
     return report(starts, bareMs);
   } finally {
     await rm(folder, { recursive: true, force: true });
