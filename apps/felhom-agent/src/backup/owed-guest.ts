@@ -1,0 +1,63 @@
+import type { TaskItem } from './ports.ts';
+import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
+
+const wantedDown = new Set(['vzstop', 'vzshutdown', 'qmstop', 'qmshutdown']);
+
+/** Whether a person took the guest down since the job began: a stop or shutdown task that went well, pure. */
+export function wasTakenDown(tasks: readonly TaskItem[], sinceSeconds: number): boolean {
+  return tasks.some((task) => wantedDown.has(task.type) && task.startSeconds >= sinceSeconds && task.status === 'OK');
+}
+
+/**
+ * A guest that ran when its job began and does not run now is started again, once its lock is gone;
+ * vzdump can end OK and leave it down (VZDump.pm only warns). A guest that a person took down, that
+ * is held, or that is declared stopped is left alone. What cannot be started is an alert.
+ */
+export async function payGuest(driver: Driver, jobId: string): Promise<void> {
+  const { bounds } = driver.config;
+  const begunMs = driver.clock.monotonicMs();
+  let why = 'it does not start';
+  while (!driver.stop.aborted) {
+    try {
+      const outcome = await tryOnce(driver, jobId);
+      if (outcome === 'settled') {
+        driver.ports.alerts.clear(`guest-down:${mustGet(driver, jobId).vmid}`);
+        return await durableIfPossible(driver, jobId, { guest_owed: 'settled' });
+      }
+      why = outcome;
+    } catch (error) {
+      why = text(error);
+    }
+    if (driver.clock.monotonicMs() - begunMs >= bounds.owed_guest) break;
+    await driver.clock.sleep(bounds.owed_retry, driver.stop);
+  }
+  if (driver.stop.aborted) return;
+  await alertDown(driver, jobId, why);
+}
+
+/** `settled`, or why not yet. */
+async function tryOnce(driver: Driver, jobId: string): Promise<string> {
+  const { pve } = driver.ports;
+  const job = mustGet(driver, jobId);
+  const guest = await pve.guest(job.vmid);
+  if (guest === null || guest.running || driver.leaveDown(job.vmid) !== null) return 'settled';
+  const sinceSeconds = Math.floor(Date.parse(job.opened_at) / 1000);
+  const tasks = await pve.tasks({ vmid: job.vmid, sinceSeconds: sinceSeconds - 60, source: 'all' });
+  if (wasTakenDown(tasks, sinceSeconds)) return 'settled';
+  if (guest.lock !== null) return `it is locked (${guest.lock})`;
+  driver.log('the guest ran before its backup and does not now: starting it', { vmid: job.vmid, job: jobId });
+  await pve.startGuest(guest);
+  return 'a start was asked for';
+}
+
+async function alertDown(driver: Driver, jobId: string, why: string): Promise<void> {
+  const job = mustGet(driver, jobId);
+  const program = job.guest_kind === 'qemu' ? 'qm' : 'pct';
+  driver.ports.alerts.raise({
+    key: `guest-down:${job.vmid}`,
+    vmid: job.vmid,
+    message: `guest ${job.vmid} ran before its backup and is down now: ${why}; its apps are down`,
+    hint: `${program} start ${job.vmid}`,
+  });
+  await durableIfPossible(driver, jobId, { guest_owed: 'alerted' });
+}

@@ -1,0 +1,182 @@
+import type { BackupPolicy } from '../config.ts';
+import { type Driver, durableIfPossible, fail, isoNow, mustGet, pidOf, text } from './driver.ts';
+import { followTask } from './follow-task.ts';
+import { type Job, isTerminal } from './job.ts';
+import { jobMark } from './notes.ts';
+import { type Lane, PveProblem } from './ports.ts';
+import { judgePreflight, observePreflight } from './preflight.ts';
+import { settleJob } from './settle.ts';
+
+/**
+ * Drives one job from wherever its journal says it stands to its end, and pays what it owes.
+ *
+ * Invariants: the intent is durable before the POST; a POST is never repeated; from `ready` on the
+ * guest's lane is held; nothing but `stop` (the agent is ending) makes this return early, and then
+ * the job goes on from its journal.
+ */
+export async function runJob(driver: Driver, jobId: string): Promise<void> {
+  const lanes: Lane[] = [];
+  try {
+    let job = mustGet(driver, jobId);
+    if (job.origin === 'pve' || job.intent_at !== null) await takeFreeLanes(driver, job, lanes);
+    if (!isTerminal(job) && job.origin !== 'pve' && job.intent_at === null) await prepare(driver, jobId, lanes);
+    job = mustGet(driver, jobId);
+    if (job.intent_at !== null && job.upid === null && !job.task_ended) await resolveStart(driver, jobId);
+    job = mustGet(driver, jobId);
+    if (!job.task_ended && (job.upid !== null || job.origin === 'pve')) await followTask(driver, jobId);
+    if (!driver.stop.aborted) await settleJob(driver, jobId);
+  } finally {
+    for (const lane of lanes.toReversed()) await lane.release();
+  }
+}
+
+/** From `queued` to a running task: claim, lanes, preflight, gate, POST. */
+async function prepare(driver: Driver, jobId: string, lanes: Lane[]): Promise<void> {
+  await awaitClaim(driver, jobId);
+  if (!(await takeLanes(driver, jobId, lanes))) return;
+  const job = mustGet(driver, jobId);
+  const policy = driver.policyOf(job);
+  const checked = await preflight(driver, jobId, policy);
+  if (checked === null || isTerminal(mustGet(driver, jobId))) return;
+  const asksInLog = job.gate === 'log' && mustGet(driver, jobId).quiesce;
+  if (asksInLog) await awaitLogGate(driver, jobId);
+  const now = mustGet(driver, jobId);
+  if (isTerminal(now) || driver.stop.aborted) return;
+  if (now.intent_at === null) {
+    const phase = job.gate === 'hook' && now.quiesce ? {} : { phase: 'capturing' as const };
+    try {
+      await driver.jobs.change(jobId, { ...(now.phase === 'capturing' ? {} : phase), intent_at: isoNow(driver) }, 'durable-first');
+    } catch (error) {
+      return await fail(driver, jobId, { code: 'state_unwritable', message: `no backup was started: ${text(error)}; the apps keep running`, hint: 'Make room for the state folder, then try again.' });
+    }
+  }
+  await post(driver, jobId, policy);
+}
+
+/** An operator's request waits for the guest's controller to follow it. */
+async function awaitClaim(driver: Driver, jobId: string): Promise<void> {
+  const { jobs, config, clock } = driver;
+  const opened = Date.parse(mustGet(driver, jobId).opened_at);
+  for (;;) {
+    const job = mustGet(driver, jobId);
+    if (job.origin !== 'operator' || !job.quiesce || job.claimed || isTerminal(job) || driver.stop.aborted) return;
+    const left = opened + config.bounds.operator_claim - clock.nowMs();
+    if (left <= 0) {
+      await jobs.change(jobId, { quiesce: false, degraded: 'no_controller' }, 'at-once');
+      return;
+    }
+    await jobs.waitFor(jobId, job.seq, left, driver.stop);
+  }
+}
+
+/** The node's slot, then the guest's lane. False when the job ended while waiting. */
+async function takeLanes(driver: Driver, jobId: string, lanes: Lane[]): Promise<boolean> {
+  const { vmid } = mustGet(driver, jobId);
+  for (const take of [() => driver.ports.lanes.trySlot(), () => driver.ports.lanes.tryGuest(vmid)]) {
+    for (;;) {
+      const job = mustGet(driver, jobId);
+      if (isTerminal(job) || driver.stop.aborted) return false;
+      const lane = await take();
+      if (lane !== null) {
+        lanes.push(lane);
+        break;
+      }
+      await driver.jobs.waitFor(jobId, job.seq, Math.min(200, driver.config.bounds.task_poll), driver.stop);
+    }
+  }
+  return true;
+}
+
+/** A task that is under way waits for no lane: what is free is taken, so that others keep away. */
+async function takeFreeLanes(driver: Driver, job: Job, lanes: Lane[]): Promise<void> {
+  const { lanes: all } = driver.ports;
+  const wanted = job.origin === 'pve' ? [all.tryGuest(job.vmid)] : [all.trySlot(), all.tryGuest(job.vmid)];
+  for (const lane of await Promise.all(wanted)) if (lane !== null) lanes.push(lane);
+}
+
+async function preflight(driver: Driver, jobId: string, policy: BackupPolicy): Promise<true | null> {
+  const job = mustGet(driver, jobId);
+  try {
+    const facts = await observePreflight(driver.ports.pve, job.vmid, policy.storage);
+    const verdict = judgePreflight(facts, policy, driver.config.preflight);
+    if (isTerminal(mustGet(driver, jobId))) return null;
+    if (verdict.kind === 'stop') {
+      await fail(driver, jobId, verdict.error);
+      return null;
+    }
+    const ran = facts.guest?.running ?? null;
+    const quiesce = mustGet(driver, jobId).quiesce && ran !== false;
+    await driver.jobs.change(
+      jobId,
+      { excluded: verdict.excluded, ran, quiesce, guest_kind: facts.guest?.kind ?? null, storage_type: facts.storage?.type ?? null },
+      'at-once',
+    );
+    return true;
+  } catch (error) {
+    if (isTerminal(mustGet(driver, jobId))) return null;
+    await fail(driver, jobId, {
+      code: 'pve_unreachable',
+      message: `no backup was started: Proxmox VE did not say whether it can be made: ${text(error)}; the apps keep running`,
+      hint: 'Look at `systemctl status pvedaemon pveproxy` on the host, then try again.',
+    });
+    return null;
+  }
+}
+
+/** The log gate: the host holds all it needs; the guest says when its apps are down. */
+async function awaitLogGate(driver: Driver, jobId: string): Promise<void> {
+  driver.gates.open(jobId);
+  if (mustGet(driver, jobId).phase === 'queued') {
+    await driver.jobs.change(jobId, { phase: 'ready' }, 'durable-first');
+  }
+  for (;;) {
+    const job = mustGet(driver, jobId);
+    if (job.phase !== 'ready' || driver.stop.aborted) return;
+    await driver.jobs.waitFor(jobId, driver.jobs.told(jobId)?.seq ?? 0, 60_000, driver.stop);
+  }
+}
+
+/** The one POST of a job. */
+async function post(driver: Driver, jobId: string, policy: BackupPolicy): Promise<void> {
+  const job = mustGet(driver, jobId);
+  const lockwaitMs = job.gate === 'log' && job.quiesce ? 0 : driver.config.bounds.lockwait;
+  try {
+    const answer = await driver.ports.pve.startBackup({
+      vmid: job.vmid,
+      storage: policy.storage,
+      mode: policy.mode,
+      compress: policy.compress,
+      mark: jobMark(jobId),
+      lockwaitMinutes: Math.ceil(lockwaitMs / 60_000),
+    });
+    if (answer.kind === 'started') await durableIfPossible(driver, jobId, { upid: answer.upid, worker_pid: pidOf(answer.upid) });
+    else await fail(driver, jobId, { code: 'refused', message: 'the guest lives on another node; nothing was backed up', hint: 'Point its controller at the agent of that node.' }, true);
+  } catch (error) {
+    if (!(error instanceof PveProblem) || error.kind === 'unknown') return driver.log('the answer to the vzdump request was lost', { job: jobId, error: text(error) });
+    await fail(driver, jobId, { code: 'backup_failed', message: `Proxmox VE refused the backup: ${error.message}`, hint: 'Correct what it names, then try again.' }, true);
+  }
+}
+
+/** An intent without a UPID: the mark in line 1 of the task's log tells; time only narrows. Never posted again. */
+async function resolveStart(driver: Driver, jobId: string): Promise<void> {
+  const { pve } = driver.ports;
+  const { bounds } = driver.config;
+  while (!driver.stop.aborted) {
+    const job = mustGet(driver, jobId);
+    if (job.upid !== null || job.task_ended) return;
+    const intentMs = Date.parse(job.intent_at ?? job.opened_at);
+    const found = await pve.findStarted({
+      vmid: job.vmid,
+      mark: jobMark(jobId),
+      sinceSeconds: Math.floor(intentMs / 1000) - 60,
+      intentAgeMs: driver.clock.nowMs() - intentMs,
+      certainAfterMs: bounds.lost_start,
+    });
+    if (found.kind === 'found') return await durableIfPossible(driver, jobId, { upid: found.upid, worker_pid: pidOf(found.upid) });
+    if (found.kind === 'not-started') {
+      const message = 'Proxmox VE never started the backup: its answer was lost and no task carries our mark';
+      return await fail(driver, jobId, { code: 'backup_failed', message, hint: 'Look at the task list of the node, then try again.' }, true);
+    }
+    await driver.clock.sleep(Math.min(250, bounds.task_poll), driver.stop);
+  }
+}

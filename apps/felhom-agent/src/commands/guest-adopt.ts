@@ -1,0 +1,73 @@
+import { open, rm } from 'node:fs/promises';
+import { Failure } from '@felhom/kernel/failure.ts';
+import { registerSecret } from '@felhom/kernel/redact.ts';
+import { loadConfig } from '../load-config.ts';
+import { hashToken, newToken } from '../serve/auth.ts';
+import { openGuestsState } from '../serve/guests-state.ts';
+import { adoptRefused } from '../serve/identity.ts';
+import { guestsFile } from '../state-files.ts';
+import type { CommandContext } from './context.ts';
+import { guestRow } from './guest.ts';
+import { askServe } from './host-client.ts';
+
+/**
+ * `guest adopt VMID`: lets a refused guest in; with `--token-out` it gets a new token, which is written
+ * to that file and nowhere else. Works with and without a running serve.
+ */
+export async function guestAdopt(context: CommandContext, vmid: number, tokenOut: string | undefined): Promise<void> {
+  const { config } = await loadConfig(context.flags.config);
+  const hash = tokenOut === undefined ? undefined : await writeNewToken(tokenOut);
+  try {
+    await adopt({ socket: config.socket, state: config.state }, vmid, hash);
+  } catch (error) {
+    if (tokenOut !== undefined) await rm(tokenOut, { force: true });
+    throw error;
+  }
+  const token = tokenOut === undefined ? '' : `; its new token lies in ${tokenOut}, the old one no longer counts`;
+  context.reporter.result({ schema: 'felhom.adopt/1', vmid, token_file: tokenOut ?? null } as const, () => `guest ${vmid} is adopted${token}`);
+}
+
+async function adopt({ socket, state }: { socket: string; state: string }, vmid: number, hash: string | undefined): Promise<void> {
+  const body = hash === undefined ? {} : { token_sha256: hash };
+  try {
+    await askServe(socket, { method: 'POST', path: `/host/guests/${vmid}/adopt`, body, answer: guestRow });
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code !== 'serve_absent') throw error;
+    await adoptWithoutServe(state, vmid, hash);
+  }
+}
+
+/** No serve: its lock is taken, so that none starts in the middle. */
+async function adoptWithoutServe(state: string, vmid: number, hash: string | undefined): Promise<void> {
+  const { takeServeLock } = await import('../wiring.ts');
+  const lock = await takeServeLock(state);
+  try {
+    const guests = await openGuestsState(guestsFile(state), () => []);
+    await guests.set(vmid, { identity: adoptRefused(guests.entry(vmid).identity), ...(hash === undefined ? {} : { token_sha256: hash }) });
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Writes a new token to `path`, which must not exist, 0600 from its first moment. Answers its hash. */
+async function writeNewToken(path: string): Promise<string> {
+  const token = newToken();
+  registerSecret(token);
+  try {
+    const file = await open(path, 'wx', 0o600);
+    try {
+      await file.writeFile(`${token}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    const exists = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
+    throw new Failure('usage', {
+      message: exists ? `${path} exists already; no token was made, the old one still counts` : `the token cannot be written: ${cause instanceof Error ? cause.message : String(cause)}; the old one still counts`,
+      hint: exists ? 'Name a file that does not exist.' : 'Name a file in a folder that you may write to.',
+      cause,
+    });
+  }
+  return hashToken(token);
+}

@@ -1,0 +1,113 @@
+import { durationMs, sizeBytes } from '@felhom/cli/quantity.ts';
+import { z } from 'zod';
+import { boundsSchema } from './bounds.ts';
+
+const storageName = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'expected the name of a storage, such as pbs');
+const window = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, 'expected a window such as 01:00-05:00');
+
+/** One target of a guest's backups, and how often. */
+const backupPolicy = z.strictObject({
+  storage: storageName.optional(),
+  every: durationMs().optional().describe('a backup is due when the newest good one is older'),
+  schedule: z.enum(['pve']).optional().describe("pve: PVE's own jobs make the backups, gated by us; nothing is ever due"),
+  window: window.optional().describe('local time in which scheduled backups may start'),
+  max_age: durationMs().optional().describe('older than this is due outside the window too, and an alert'),
+  min_grade: z.enum(['app-consistent', 'crash-consistent']).optional().describe('a backup below this grade does not count'),
+  count_foreign: z.boolean().optional().describe("another's backups count too"),
+  on_downgrade: z.enum(['abort', 'accept']).optional().describe('what to do when snapshot mode is not to be had'),
+  mode: z.enum(['snapshot', 'suspend', 'stop']).optional(),
+  compress: z.enum(['0', 'gzip', 'lzo', 'zstd']).optional(),
+});
+
+/** What is judged in the end: every field of a policy settled. */
+export interface BackupPolicy {
+  storage: string;
+  everyMs: number | null;
+  window: string | null;
+  maxAgeMs: number | null;
+  minGrade: 'app-consistent' | 'crash-consistent';
+  countForeign: boolean;
+  onDowngrade: 'abort' | 'accept';
+  mode: 'snapshot' | 'suspend' | 'stop';
+  compress: string;
+}
+
+export const agentConfigSchema = z.strictObject({
+  listen: z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'expected ADDRESS:PORT, such as 10.0.3.1:8470').default('127.0.0.1:8470'),
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/, 'expected the name of this node').optional().describe("this node's name; default: the host name"),
+  pve: z.strictObject({
+    url: z.url({ protocol: /^https$/, error: 'expected https://ADDRESS:8006' }),
+    token_file: z.string(),
+    fingerprint: z.string().regex(/^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$/, 'expected a SHA-256 fingerprint such as AB:CD:…').optional(),
+    ca_file: z.string().optional(),
+  }),
+  state: z.string().default('/var/lib/felhom-agent').describe('journal, guests, certificate'),
+  socket: z.string().default('/run/felhom/agent.sock').describe('root-only socket of the hook and the commands'),
+  guests: z.string().default('/etc/felhom/guests.d').describe('a folder with one file per guest'),
+  gate: z.enum(['auto', 'hook', 'log']).default('auto').describe('auto: hook where vzdump.conf names ours'),
+  vzdump_conf: z.string().default('/etc/vzdump.conf'),
+  hook: z.string().default('felhom-vzdump-hook').describe('path or file name by which our hook is known in vzdump.conf'),
+  root_helper: z.string().optional().describe('program for the few verbs that need root (unfreeze)'),
+  pve_jobs: z.enum(['gate', 'require_quiesce', 'ignore']).default('gate').describe("what is done with PVE's own jobs"),
+  defaults: z.strictObject({ backup: backupPolicy.optional() }).default({}),
+  preflight: z
+    .strictObject({
+      headroom: sizeBytes('1GiB').describe('room kept free on the backup storage'),
+      pool_full_percent: z.number().min(1).max(100).default(95).describe("a guest's own pool fuller than this refuses"),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      connections: z.number().int().min(1).default(256),
+      per_guest: z.number().int().min(1).default(16).describe('requests of one guest under way at a time'),
+      headers: durationMs('10s').describe('for the headers of a request'),
+      request: durationMs('30s').describe('for a whole request'),
+      body: sizeBytes('256KiB'),
+      header_bytes: sizeBytes('16KiB'),
+      keys: z.number().int().min(1).default(64).describe('idempotency keys remembered per guest'),
+    })
+    .prefault({}),
+  bounds: boundsSchema,
+});
+export type AgentConfig = z.output<typeof agentConfigSchema>;
+
+export const guestFileSchema = z.strictObject({
+  vmid: z.number().int().min(100).max(999_999_999),
+  name: z.string().optional(),
+  held: z.string().optional().describe('why this guest is left to a person'),
+  token_sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits').optional().describe('the hash of its token, where guests are kept cluster-wide'),
+  backup: z.array(backupPolicy).optional(),
+  desired: z.looseObject({ state: z.enum(['running', 'stopped']).optional() }).optional(),
+});
+export type GuestFile = z.output<typeof guestFileSchema>;
+
+type Written = z.output<typeof backupPolicy>;
+
+/** The targets of a guest: its own, each completed by the defaults; the defaults alone where it names none. */
+export function policiesOf(config: Pick<AgentConfig, 'defaults'>, guest: GuestFile | undefined): BackupPolicy[] {
+  const fallback = config.defaults.backup ?? {};
+  const written: Written[] = guest?.backup ?? (config.defaults.backup === undefined ? [] : [fallback]);
+  return written.flatMap((own) => settle({ ...fallback, ...definedOf(own) }));
+}
+
+function definedOf(own: Written): Written {
+  return Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+}
+
+function settle(policy: Written): BackupPolicy[] {
+  if (policy.storage === undefined) return [];
+  const everyMs = policy.schedule === 'pve' ? null : (policy.every ?? 86_400_000);
+  return [
+    {
+      storage: policy.storage,
+      everyMs,
+      window: policy.window ?? null,
+      maxAgeMs: policy.max_age ?? null,
+      minGrade: policy.min_grade ?? 'crash-consistent',
+      countForeign: policy.count_foreign ?? false,
+      onDowngrade: policy.on_downgrade ?? 'abort',
+      mode: policy.mode ?? 'snapshot',
+      compress: policy.compress ?? 'zstd',
+    },
+  ];
+}

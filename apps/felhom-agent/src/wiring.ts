@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { type Log } from '@felhom/cli/log.ts';
+import { readSecretFile } from '@felhom/cli/secret-file.ts';
+import { openJournal } from '@felhom/durable/journal.ts';
+import { acquireRunLock, processStartTime } from '@felhom/durable/run-lock.ts';
+import { systemClock } from '@felhom/kernel/clock.ts';
+import { systemCommands } from '@felhom/kernel/command-runner.ts';
+import { Failure } from '@felhom/kernel/failure.ts';
+import { type PveClient, createPveClient } from '@felhom/proxmox/client.ts';
+import { chooseGate } from './backup/gate-kind.ts';
+import { createHypervisor } from './backup/hypervisor.ts';
+import { compactRecords, jobRecord } from './backup/job.ts';
+import { fileLanes } from './backup/lanes.ts';
+import type { RootHelper } from './backup/ports.ts';
+import type { AgentConfig } from './config.ts';
+import type { Loaded } from './load-config.ts';
+import { openAlerts } from './serve/alerts.ts';
+import { type AgentApp, createAgentApp } from './serve/app.ts';
+import { openGuestsState } from './serve/guests-state.ts';
+import { type Serving, serve } from './serve/serve.ts';
+import { ensureCertificate } from './serve/tls.ts';
+import { alertsFile, guestsFile, journalPath, serveLockPath } from './state-files.ts';
+
+/** The one place of the agent that opens real adapters. */
+
+export async function openClient(config: AgentConfig): Promise<PveClient> {
+  const token = await readSecretFile(config.pve.token_file, 'the token for Proxmox VE');
+  const { fingerprint, ca_file: caFile } = config.pve;
+  return createPveClient({
+    url: config.pve.url,
+    node: config.node ?? hostname().split('.')[0] ?? 'localhost',
+    token,
+    tls: fingerprint !== undefined ? { kind: 'fingerprint', fingerprint } : caFile !== undefined ? { kind: 'ca', caFile } : { kind: 'system' },
+    writeTimeoutMs: config.bounds.pve_call + 10_000,
+  });
+}
+
+export interface RunningAgent {
+  app: AgentApp;
+  serving: Serving;
+  /** Ends everything. Jobs under way stay in the journal and are taken up by the next start. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts `serve`.
+ * @throws Failure `busy` when another one has this state folder.
+ */
+export async function startAgent({ config, guests: guestFiles }: Loaded, { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void }): Promise<RunningAgent> {
+  const lock = await takeServeLock(config.state);
+  const stop = new AbortController();
+  const closers: (() => Promise<void>)[] = [async () => await lock.release()];
+  try {
+    const certificate = await ensureCertificate(config.state, systemCommands);
+    const journal = await openJournal({ path: journalPath(config.state), schema: jobRecord, keep: (records) => compactRecords(records, config.limits.keys), onFatal });
+    closers.push(async () => await journal.close());
+    for (const problem of journal.problems) log.warn(problem);
+    await journal.compact().catch((error: unknown) => log.warn(`the journal was not compacted: ${String(error)}`));
+    const client = await openClient(config);
+    closers.push(async () => await client.close());
+    const fromPolicies = (): { vmid: number; sha256: string }[] =>
+      [...guestFiles.values()].flatMap(({ vmid, token_sha256: sha256 }) => (sha256 === undefined ? [] : [{ vmid, sha256 }]));
+    const app = createAgentApp({
+      config, guestFiles, pve: createHypervisor(client), journal, records: journal.records(), lanes: fileLanes(join(config.state, 'lanes')),
+      helper: rootHelper(config), alerts: await openAlerts(alertsFile(config.state), systemClock, (message) => log.warn(message)),
+      guests: await openGuestsState(guestsFile(config.state), fromPolicies), clock: systemClock, newId, hostBootId: await hostBootId(),
+      gateKind: () => chooseGate(config), stop: stop.signal, log: (message, fields) => log.info(message, fields),
+    });
+    await app.recover();
+    const serving = await serve(app, config, certificate);
+    closers.push(async () => await serving.close());
+    return {
+      app,
+      serving,
+      stop: async () => {
+        stop.abort();
+        await app.idle();
+        for (const close of closers.toReversed()) await close();
+      },
+    };
+  } catch (error) {
+    stop.abort();
+    for (const close of closers.toReversed()) await close();
+    throw error;
+  }
+}
+
+/** One agent per state folder. */
+export async function takeServeLock(stateDir: string): Promise<{ release(): Promise<void> }> {
+  const startTime = (await processStartTime(process.pid)) ?? '';
+  const acquired = await acquireRunLock(serveLockPath(stateDir), { pid: process.pid, startTime, purpose: 'serve' });
+  if (acquired.kind === 'held-by-us') return acquired.lock;
+  const who = acquired.holder === null ? 'another process' : `process ${acquired.holder.pid}`;
+  throw new Failure('busy', { message: `${who} uses the state folder ${stateDir}; nothing was started, guests keep running`, hint: 'Stop that felhom-agent serve first: systemctl stop felhom-agent' });
+}
+
+/** Time first, so that job ids sort by age. */
+function newId(): string {
+  return `${Date.now().toString(36)}-${randomBytes(8).toString('hex')}`;
+}
+
+async function hostBootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+}
+
+function rootHelper(config: AgentConfig): RootHelper {
+  return {
+    unfreeze: async (vmid) => {
+      if (config.root_helper === undefined) return false;
+      const result = await systemCommands.run(config.root_helper, ['unfreeze', String(vmid)], { timeoutMs: 15_000 });
+      return result.exitCode === 0;
+    },
+  };
+}
