@@ -1,56 +1,12 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { classifyAnswer } from './classify.ts';
 import type { PveFaultKind } from './errors.ts';
+import { readRecordings, recordingsFolder } from './fixtures/recordings.ts';
 import { type LogLine, readTaskEnd } from './tasks.ts';
 import { tryParseUpid } from './upid.ts';
 import { emptyVzdumpLog, readVzdumpLog, type VzdumpLog } from './vzdump-log.ts';
-
-/**
- * Exchanges recorded against a running node, where they are at hand: FELHOM_RECORDINGS, or the folder
- * shared/pve-recordings beside the repository. Without them this file says so and our own fixtures stand alone.
- */
-const folder = process.env['FELHOM_RECORDINGS'] ?? resolve(import.meta.dirname, '../../../../shared/pve-recordings');
-
-const recording = z.object({
-  response: z.union([
-    z.string(),
-    z.object({ status_line: z.string(), headers: z.array(z.tuple([z.string(), z.string()])), body_text: z.string() }),
-  ]),
-});
-
-interface Recorded {
-  name: string;
-  status: number;
-  reason: string;
-  contentType: string;
-  body: string;
-}
-
-function readRecordings(): Recorded[] {
-  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.json')) : [];
-  return names.flatMap((file) => {
-    const parsed = recording.safeParse(JSON.parse(readFileSync(resolve(folder, file), 'utf8')));
-    if (!parsed.success) return [];
-    const { response } = parsed.data;
-    const name = file.slice(0, -'.json'.length);
-    if (typeof response === 'string') {
-      const [head = '', ...body] = response.split(/\r?\n\r?\n/);
-      return [
-        toRecorded(name, head.split(/\r?\n/)[0] ?? '', /content-type: (.*)/i.exec(head)?.[1] ?? '', body.join('\n\n')),
-      ];
-    }
-    const contentType = response.headers.find(([header]) => header.toLowerCase() === 'content-type')?.[1] ?? '';
-    return [toRecorded(name, response.status_line, contentType, response.body_text)];
-  });
-}
-
-function toRecorded(name: string, statusLine: string, contentType: string, body: string): Recorded {
-  const [, status = '0', reason = ''] = /^HTTP\/1\.[01] (\d+) ?(.*)$/s.exec(statusLine) ?? [];
-  return { name, status: Number(status), reason, contentType, body };
-}
 
 const errorBody = z.object({ message: z.string().optional(), errors: z.record(z.string(), z.string()).optional() });
 const logBody = z.object({ data: z.array(z.object({ n: z.number(), t: z.string() })), total: z.number() });
@@ -68,8 +24,6 @@ const parse = <T>(schema: z.ZodType<T>, text: string): T | null => {
 };
 
 const recordings = readRecordings();
-if (recordings.length === 0)
-  console.info(`no recordings of a real node in ${folder}: their tests have nothing to read`);
 
 /** The kinds that the recorded errors must have; everything else must at least not be `misbehaves`. */
 const kinds: readonly (readonly [RegExp, PveFaultKind])[] = [
@@ -93,7 +47,7 @@ const kinds: readonly (readonly [RegExp, PveFaultKind])[] = [
 ];
 
 it('recordings are read where they are', () => {
-  expect(recordings.length > 0).toBe(existsSync(folder));
+  expect(recordings.length > 0).toBe(existsSync(recordingsFolder));
 });
 
 describe('recorded errors', () => {
