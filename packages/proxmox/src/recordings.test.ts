@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { z } from 'zod';
 import { classifyAnswer } from './classify.ts';
 import type { PveFaultKind } from './errors.ts';
@@ -50,16 +50,17 @@ it('recordings are read where they are', () => {
   expect(recordings.length > 0).toBe(existsSync(recordingsFolder));
 });
 
-describe('recorded errors', () => {
-  it.each(recordings.filter(({ status }) => status >= 400))('$name', ({ name, status, reason, contentType, body }) => {
+it.each(recordings.filter(({ status }) => status >= 400))(
+  'the recorded error $name is told apart',
+  ({ name, status, reason, contentType, body }) => {
     const said = parse(errorBody, body) ?? {};
     const { fault, text } = classifyAnswer({ status, reason, contentType, ...said, bodyIsHtml: body.startsWith('<') });
     const expected = kinds.find(([pattern]) => pattern.test(name))?.[1] ?? fault.kind;
     expect(fault.kind).toBe(expected);
     expect(fault.kind).not.toBe('misbehaves');
     expect(text).not.toMatch(/^\s*$|\n/);
-  });
-});
+  },
+);
 
 /** A recorded log with the status of its task, where that was recorded too. */
 const logs = recordings.flatMap(({ name, status, body }) => {
@@ -72,28 +73,29 @@ const logs = recordings.flatMap(({ name, status, body }) => {
   return [{ name, lines, exit: parse(statusBody, task?.body ?? '')?.data ?? null }];
 });
 
-describe('recorded task logs', () => {
-  it.each(logs)('$name is read to its end, however it is cut', ({ lines, exit }) => {
-    const log = readVzdumpLog(emptyVzdumpLog, lines);
-    expect(lines.reduce<VzdumpLog>((state, line) => readVzdumpLog(state, [line]), emptyVzdumpLog)).toEqual(log);
-    expect(log.end !== null).toBe(lines.at(-1)?.text.startsWith('TASK ') ?? false);
-    expect(exit === null || tryParseUpid(exit.upid) !== null).toBe(true);
-    expect(exit?.exitstatus === undefined ? log.end : endFromStatus(exit.exitstatus)).toEqual(log.end);
-  });
+it.each(logs)('the recorded log $name is read to its end, however it is cut', ({ lines, exit }) => {
+  const log = readVzdumpLog(emptyVzdumpLog, lines);
+  expect(lines.reduce<VzdumpLog>((state, line) => readVzdumpLog(state, [line]), emptyVzdumpLog)).toEqual(log);
+  expect(log.end !== null).toBe(lines.at(-1)?.text.startsWith('TASK ') ?? false);
+  expect(exit === null || tryParseUpid(exit.upid) !== null).toBe(true);
+  expect(exit?.exitstatus === undefined ? log.end : endFromStatus(exit.exitstatus)).toEqual(log.end);
+});
 
-  const guests = logs.flatMap(({ name, lines }) =>
-    readVzdumpLog(emptyVzdumpLog, lines).guests.map((guest) => ({ name, vmid: guest.vmid, guest, lines })),
-  );
+const guests = logs.flatMap(({ name, lines }) =>
+  readVzdumpLog(emptyVzdumpLog, lines).guests.map((guest) => ({ name, vmid: guest.vmid, guest, lines })),
+);
 
-  it.each(guests)('$name proves the snapshot of $vmid exactly where its mode says so', ({ guest, lines }) => {
+it.each(guests)(
+  'the recorded log $name proves the snapshot of $vmid exactly where its mode says so',
+  ({ guest, lines }) => {
     const { mode, proof, result, volid } = guest;
     const before = lines.filter(({ n }) => n < (proof?.line ?? 0)).map(({ text }) => text);
     const archived = volid !== null && /^\w+:backup\/vzdump-lxc-\d+-[\d_-]+\.tar/.test(volid);
     expect(archived || result?.kind !== 'finished').toBe(true);
     expect(proof !== null).toBe(mode !== 'stop' && archived);
     if (proof !== null) expect(before.some((text) => necessary[mode ?? 'stop'].test(text))).toBe(true);
-  });
-});
+  },
+);
 
 /** What must stand before a proof. */
 const necessary = { snapshot: /create storage snapshot/, suspend: /final sync finished/, stop: /never/ } as const;
