@@ -1,3 +1,4 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { redact } from './redact.ts';
 
 /**
@@ -73,6 +74,11 @@ export class Failure extends Error {
 
   get retry(): boolean {
     return failures[this.code].retry;
+  }
+
+  /** What Node prints of an error that nobody caught: with its cause, which is another's text, and so redacted here. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return redact(inspect(this, { ...options, customInspect: false }));
   }
 
   /** The wire and `--json` form. */
