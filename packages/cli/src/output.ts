@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs';
 import { redact } from '@felhom/kernel/redact.ts';
 
 /**
@@ -14,6 +13,9 @@ export interface Output {
   readonly columns: number;
 }
 
+/** Not imported: an import reads every export of node:fs, and with it loads fs/promises, which --help can do without. */
+const { writeSync } = process.getBuiltinModule('node:fs');
+
 const busyRetries = 200;
 const busyWaitMs = 5;
 
@@ -23,19 +25,23 @@ const busyWaitMs = 5;
  * ends this output for good.
  */
 export function descriptorOutput(fd: 1 | 2): Output {
-  const stream = fd === 1 ? process.stdout : process.stderr;
-  // A write to a closed pipe is also reported as an event, which would end the process unheard.
-  stream.on('error', () => {});
   let broken = false;
   return {
-    isTerminal: stream.isTTY === true,
+    // Node opens its stream when it is first touched, so it is touched only by what draws.
+    get isTerminal() {
+      return streamOf(fd).isTTY === true;
+    },
     get columns() {
-      return stream.columns ?? 80;
+      return streamOf(fd).columns ?? 80;
     },
     write: (text) => {
       if (!broken) broken = !writeAll(fd, redact(text));
     },
   };
+}
+
+function streamOf(fd: 1 | 2): NodeJS.WriteStream {
+  return fd === 1 ? process.stdout : process.stderr;
 }
 
 /** False when the descriptor takes no more text. */

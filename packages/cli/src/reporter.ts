@@ -37,7 +37,9 @@ export function createReporter({
 }: ReporterOptions): Reporter {
   let printed = false;
   return {
-    interactive: !json && stderr.isTerminal,
+    get interactive() {
+      return !json && stderr.isTerminal;
+    },
     display: stderr,
     result: (document, text) => {
       if (json && printed) return;

@@ -1,6 +1,6 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { type Command, CommanderError } from 'commander';
-import type { Output } from './output.ts';
+import { descriptorOutput, type Output } from './output.ts';
 import { createReporter } from './reporter.ts';
 
 export interface MainOptions {
@@ -20,12 +20,13 @@ export interface MainOptions {
 export async function runMain({ argv, build, ...outputs }: MainOptions): Promise<number> {
   const words = argv[0] === '--' ? argv.slice(1) : [...argv];
   const json = asksForJson(words);
-  const reporter = createReporter({ json, ...outputs });
+  const { stdout = descriptorOutput(1), stderr = descriptorOutput(2) } = outputs;
+  const reporter = createReporter({ json, stdout, stderr });
   let exit = 0;
   const program = build((code) => {
     exit = code;
   });
-  prepare(program, outputs.stdout);
+  prepare(program, stdout);
   try {
     await program.parseAsync([...words], { from: 'user' });
     return exit;
@@ -46,12 +47,17 @@ function asksForJson(words: readonly string[]): boolean {
   return (end === -1 ? words : words.slice(0, end)).includes('--json');
 }
 
-/** Every command throws instead of exiting, and leaves the printing of errors to us. */
-function prepare(command: Command, stdout: Output | undefined): void {
+const helpColumns = 100;
+
+/** Every command throws instead of exiting, prints through us, and leaves the printing of errors to us. */
+function prepare(command: Command, stdout: Output): void {
   command.exitOverride();
   command.configureOutput({
     outputError: () => {},
-    ...(stdout === undefined ? {} : { writeOut: (text: string) => stdout.write(text) }),
+    writeOut: (text) => stdout.write(text),
+    // A fixed width: Node's own stream, which knows the terminal's, costs more than the rest of --help.
+    getOutHelpWidth: () => helpColumns,
+    getOutHasColors: () => false,
   });
   for (const child of command.commands) prepare(child, stdout);
 }

@@ -1,4 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import { z } from 'zod';
 import { configSchema, loadConfig, locateConfig, showConfig } from '../config.ts';
 import type { CommandContext } from './context.ts';
 
@@ -35,7 +36,6 @@ export async function show({ reporter, flags, env }: CommandContext): Promise<vo
 
 /** `config schema`: JSON Schema, the same in both forms. */
 export async function schema({ reporter }: CommandContext): Promise<void> {
-  const { z } = await import('zod');
   const described = z.toJSONSchema(configSchema, { io: 'input' });
   reporter.result({ schema: 'felhom.config-schema/1', json_schema: described }, () =>
     JSON.stringify(described, null, 2),

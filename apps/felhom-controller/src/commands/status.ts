@@ -1,6 +1,6 @@
 import { formatElapsed } from '@felhom/cli/quantity.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
-import { readHolders } from '../adapters/lock-port.ts';
+import { readHolders } from '../adapters/lock-holders.ts';
 import { type Refusal, readRefusal } from '../adapters/refusal-file.ts';
 import { type LoadedConfig, loadConfig, locateConfig } from '../config.ts';
 import type { RunRecord } from '../history/history.ts';
