@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { stateFile } from '@felhom/durable/state-file.ts';
+import { z } from 'zod';
 import { type AlertsFile, alertsSchema, alertsVersion } from './serve/alerts.ts';
 import { type GuestsFile, guestsSchema, guestsVersion } from './serve/guests-state.ts';
 
@@ -18,4 +19,12 @@ export function guestsFile(stateDir: string) {
 
 export function alertsFile(stateDir: string) {
   return stateFile<AlertsFile>({ path: join(stateDir, 'alerts.json'), version: alertsVersion, schema: alertsSchema });
+}
+
+/** Where serve listens, or listened last: with port 0 in the configuration the same port is taken again. */
+export const servingSchema = z.object({ url: z.string(), port: z.number().int(), fingerprint: z.string(), node: z.string() });
+export type ServingFile = z.infer<typeof servingSchema>;
+
+export function servingFile(stateDir: string) {
+  return stateFile<ServingFile>({ path: join(stateDir, 'serving.json'), version: 1, schema: servingSchema });
 }

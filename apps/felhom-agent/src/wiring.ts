@@ -22,7 +22,7 @@ import { type AgentApp, createAgentApp } from './serve/app.ts';
 import { openGuestsState } from './serve/guests-state.ts';
 import { type Serving, serve } from './serve/serve.ts';
 import { ensureCertificate } from './serve/tls.ts';
-import { alertsFile, guestsFile, journalPath, serveLockPath } from './state-files.ts';
+import { alertsFile, guestsFile, journalPath, serveLockPath, servingFile } from './state-files.ts';
 
 /** The one place of the agent that opens real adapters. */
 
@@ -70,7 +70,12 @@ export async function startAgent({ config, guests: guestFiles }: Loaded, { log, 
       gateKind: () => chooseGate(config), stop: stop.signal, log: (message, fields) => log.info(message, fields),
     });
     await app.recover();
-    const serving = await serve(app, config, certificate);
+    const recorded = await servingFile(config.state).read();
+    const serving = await serve(app, config, { certificate, lastPort: recorded.kind === 'present' ? recorded.value.port : null });
+    const { url, port, fingerprint } = serving;
+    await servingFile(config.state)
+      .write({ url, port, fingerprint, node: client.node })
+      .catch((error: unknown) => log.warn(`where we serve is not on record: ${String(error)}`));
     closers.push(async () => await serving.close());
     return {
       app,

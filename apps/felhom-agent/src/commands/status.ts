@@ -5,7 +5,7 @@ import { type Job, isOpen, jobRecord, replay } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
 import { type Loaded, configFile, loadConfigIfAny } from '../load-config.ts';
 import { readFingerprint } from '../serve/tls.ts';
-import { alertsFile, guestsFile, journalPath } from '../state-files.ts';
+import { alertsFile, guestsFile, journalPath, servingFile } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 
 interface Attention {
@@ -22,7 +22,7 @@ export async function status(context: CommandContext, { check, live }: { check: 
   const attention = [...state.attention, ...(asked?.attention ?? [])];
   const { config } = loaded;
   const document = {
-    schema: 'felhom.status/1', configured: true, config: loaded.file, listen: config.listen, fingerprint: state.fingerprint, socket: config.socket,
+    schema: 'felhom.status/1', configured: true, config: loaded.file, url: state.url, listen: config.listen, fingerprint: state.fingerprint, socket: config.socket,
     guests: state.guests, jobs: state.open.map(jobRow), last: state.last.map(jobRow), attention, live: asked?.answer ?? null,
   } as const;
   context.reporter.result(document, () => text(document, asked?.lines ?? []));
@@ -38,6 +38,7 @@ function notConfigured(context: CommandContext, check: boolean): void {
 }
 
 interface State {
+  url: string | null;
   fingerprint: string | null;
   guests: { vmid: number; has_token: boolean; generation: number; refused: string | null }[];
   open: Job[];
@@ -46,7 +47,8 @@ interface State {
 }
 
 async function readState({ config, guests: files }: Loaded): Promise<State> {
-  const [fingerprint, read, alerts, journal] = await Promise.all([
+  const [serving, fingerprint, read, alerts, journal] = await Promise.all([
+    servingFile(config.state).read(),
     readFingerprint(config.state),
     guestsFile(config.state).read(),
     alertsFile(config.state).read(),
@@ -65,6 +67,7 @@ async function readState({ config, guests: files }: Loaded): Promise<State> {
   const jobs = [...replay(journal.records).values()];
   const vmids = new Set([...files.keys(), ...stored.map((guest) => guest.vmid)]);
   return {
+    url: serving.kind === 'present' ? serving.value.url : null,
     fingerprint,
     guests: [...vmids].toSorted((left, right) => left - right).map((vmid) => {
       const entry = stored.find((guest) => guest.vmid === vmid);
@@ -129,6 +132,7 @@ async function version(openClient: typeof import('../wiring.ts').openClient, con
 }
 
 interface Shown {
+  url: string | null;
   listen: string;
   fingerprint: string | null;
   guests: State['guests'];
@@ -138,7 +142,7 @@ interface Shown {
 }
 
 function text(shown: Shown, live: readonly string[]): string {
-  const lines = [`listen       https://${shown.listen}`, `fingerprint  ${shown.fingerprint ?? 'none yet: the first felhom-agent serve makes the certificate'}`, ...live];
+  const lines = [`address      ${shown.url ?? `https://${shown.listen}`}`, `fingerprint  ${shown.fingerprint ?? 'none yet: the first felhom-agent serve makes the certificate'}`, ...live];
   for (const { vmid, has_token: token, refused } of shown.guests) {
     const last = shown.last.find((job) => job.vmid === vmid);
     const under = shown.jobs.find((job) => job.vmid === vmid);
