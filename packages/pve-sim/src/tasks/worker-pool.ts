@@ -30,7 +30,12 @@ export function openWorkerPool(spares: number): WorkerPool {
   let busy = 0;
   let closed = false;
   const refill = (): void => {
-    while (!closed && busy === 0 && ready.length < spares) ready.push(spawnSpare());
+    while (!closed && busy === 0 && ready.length < spares) {
+      const spare = spawnSpare();
+      // A spare that ends unused is no error; `take` hears of it all the same.
+      spare.catch(() => undefined);
+      ready.push(spare);
+    }
   };
   refill();
   return {
