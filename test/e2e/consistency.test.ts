@@ -48,8 +48,9 @@ describe.each(['hook', 'log'] as const)('a backup of PostgreSQL under writes, by
 
     const after = await startTimes(lab);
     expect(Object.keys(after)).toEqual(Object.keys(before));
+    // A start time that is the old one would mean a container that was never stopped.
     const untouched = Object.keys(after).filter((name) => after[name] === before[name]);
-    expect(untouched, 'everything was started anew').toEqual([]);
+    expect(untouched).toEqual([]);
     const rows = await acknowledged(project);
     await waitUntil('rows are written again', async () => (await acknowledged(project)) > rows);
   });
@@ -102,7 +103,7 @@ describe('a backup during which something went wrong is only crash-consistent, a
     await lab.order({ fault: 'freeze_hangs' });
     const backup = startBackup(lab);
     await waitUntilDown(lab, ['web-app-1']);
-    await waitUntil('the snapshot is under way', async () => (await lab.guestPhase()) === 'capturing');
+    await waitUntil('the snapshot is under way', () => backup.controller.output() !== '');
     await lab.engine.docker('start', 'web-app-1');
     await lab.clearFaults();
     const { code, result } = await backup.finished;

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isRunning, openStage, type Stage, vzdumpEnvironment, waitUntil } from './stage.ts';
+import { waitUntil } from '../lab/wait-until.ts';
+import { isRunning, openStage, type Stage, vzdumpEnvironment } from './stage.ts';
 
 let stage: Stage;
 beforeEach(() => {
@@ -129,7 +130,7 @@ describe('a waiting hook that is killed', () => {
     await waitUntil('the hook waits', () => waits() === 1);
     expect(stage.calls[0]?.fields['pid']).toBe(String(worker.pid));
     worker.kill('SIGKILL');
-    await waitUntil('the agent sees the connection close', () => dropped);
+    await waitUntil('the agent sees the connection close', () => dropped, { boundMs: 3_000 });
     await waitUntil('the worker is reaped', () => !isRunning(worker.pid ?? 0));
   });
 

@@ -1,7 +1,8 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isRunning, openStage, type Stage, vzdumpEnvironment, waitUntil } from './stage.ts';
+import { waitUntil } from '../lab/wait-until.ts';
+import { isRunning, openStage, type Stage, vzdumpEnvironment } from './stage.ts';
 
 let stage: Stage;
 beforeEach(() => {

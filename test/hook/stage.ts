@@ -141,15 +141,6 @@ function launch(hook: string, args: readonly string[], environment: Record<strin
   return { child, output: () => output, ended };
 }
 
-/** Polls until `condition` holds; throws after `boundMs` with what was waited for. */
-export async function waitUntil(what: string, condition: () => boolean, boundMs = 5_000): Promise<void> {
-  const end = performance.now() + boundMs;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`waited ${boundMs} ms in vain for: ${what}`);
-    await new Promise((done) => setTimeout(done, 5));
-  }
-}
-
 /** Whether a process with this id exists and has not ended: a zombie waits only to be reaped. */
 export function isRunning(pid: number): boolean {
   try {

@@ -102,7 +102,6 @@ async function writeConfiguration(lab: Lab, etc: string): Promise<void> {
 }
 
 function containerFlags(lab: Lab, etc: string): string[] {
-  const bundle = dirname(controllerProgram);
   const flags = {
     system: ['--hostname', 'docker1', '--env', 'container=docker', '--stop-signal', 'SIGRTMIN+3', '--network', 'host'],
     rights: ['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],
