@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { z } from 'zod';
 import { type Disk, errorCode, systemDisk } from './disk.ts';
-import { removeFile, sweepTemporaries } from './replace-file.ts';
 import { stateFile } from './state-file.ts';
 import type { MarkerRead } from './versioned-file.ts';
 
@@ -41,15 +40,22 @@ export function historyStore<T>(options: HistoryOptions<T>): HistoryStore<T> {
     return { id, savedAtMs, read: await stateFile({ path: fileOf(id), version, schema, disk }).read() };
   };
 
+  const prune = async (saved: string): Promise<void> => {
+    const others = (await newestFirst(folder)).filter(({ id }) => id !== saved);
+    for (const { id } of others.slice(Math.max(0, keep - 1))) await disk.remove(fileOf(id));
+  };
+
   return {
     save: async (id, value) => {
       if (!idForm.test(id)) throw badId(id);
       await stateFile({ path: fileOf(id), version, schema, disk }).write(value);
-      await sweepTemporaries(folder);
-      const beyond = (await newestFirst(folder)).filter((listed) => listed.id !== id).slice(Math.max(0, keep - 1));
-      for (const listed of beyond) await removeFile(fileOf(listed.id), disk);
+      // The entry is saved; an old one that could not be dropped is dropped with the next.
+      await prune(id).catch(() => undefined);
     },
-    list: async (limit = keep) => Promise.all((await newestFirst(folder)).slice(0, limit).map(entry)),
+    list: async (limit = keep) => {
+      const entries = await Promise.all((await newestFirst(folder)).slice(0, limit).map(entry));
+      return entries.filter(({ read }) => read.kind !== 'absent'); // Dropped while we looked.
+    },
     find: async (wanted) => {
       const all = await newestFirst(folder);
       const exact = all.find(({ id }) => id === wanted);
@@ -71,7 +77,7 @@ interface Listed {
 async function newestFirst(folder: string): Promise<Listed[]> {
   const names = await readdir(folder).catch((error: unknown) => {
     if (errorCode(error) === 'ENOENT') return [];
-    throw error;
+    throw unreadableFolder(folder, error);
   });
   const ids = names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
   const seen = await Promise.all(ids.filter((id) => idForm.test(id)).map((id) => look(folder, id)));
@@ -82,7 +88,15 @@ async function newestFirst(folder: string): Promise<Listed[]> {
 
 async function look(folder: string, id: string): Promise<Listed | null> {
   const seen = await stat(join(folder, `${id}.json`), { bigint: true }).catch(() => null); // Pruned meanwhile.
-  return seen === null ? null : { id, savedAtMs: Number(seen.mtimeMs), savedAtNs: seen.mtimeNs };
+  return seen?.isFile() !== true ? null : { id, savedAtMs: Number(seen.mtimeMs), savedAtNs: seen.mtimeNs };
+}
+
+function unreadableFolder(folder: string, cause: unknown): Failure {
+  return new Failure('state_unreadable', {
+    message: `${folder} cannot be listed: ${cause instanceof Error ? cause.message : String(cause)}. Nothing was changed.`,
+    hint: 'Run the same command as root (sudo); if you are root, look at the folder (ls -ld).',
+    cause,
+  });
 }
 
 function badId(id: string): Failure {
