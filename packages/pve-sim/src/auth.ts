@@ -10,7 +10,9 @@ export interface Caller {
 }
 
 /** What is wrong with the header decides the 401's reason phrase (recorded). */
-export type AuthResult = { kind: 'caller'; caller: Caller } | { kind: 'refused'; reason: 'No ticket' | 'Authentication failed!' };
+export type AuthResult =
+  | { kind: 'caller'; caller: Caller }
+  | { kind: 'refused'; reason: 'No ticket' | 'Authentication failed!' };
 
 export function authenticate(tokens: readonly TokenSpec[], header: string | undefined): AuthResult {
   const value = /PVEAPIToken(?:=| )(\S+)/.exec(header ?? '')?.[1];

@@ -5,9 +5,23 @@ import { z } from 'zod';
 import { noDelays, recordedDelays } from './delays.ts';
 import type { GuestCommands, GuestSpec, PveSimOptions, StorageSpec } from './options.ts';
 
-const tokenFile = z.array(z.object({ id: z.string(), secret: z.string(), privileges: z.record(z.string(), z.array(z.string())) }));
+const tokenFile = z.array(
+  z.object({ id: z.string(), secret: z.string(), privileges: z.record(z.string(), z.array(z.string())) }),
+);
 
-const guestKeys = ['kind', 'name', 'stopped', 'absent', 'snapshots', 'config', 'start', 'stop', 'freeze', 'thaw', 'freezer'];
+const guestKeys = [
+  'kind',
+  'name',
+  'stopped',
+  'absent',
+  'snapshots',
+  'config',
+  'start',
+  'stop',
+  'freeze',
+  'thaw',
+  'freezer',
+];
 const storageKeys = ['kind', 'prune', 'inactive', 'content'];
 
 /** The command line of `pve-sim`. Throws an Error whose text says what is wrong and what was expected. */
@@ -26,12 +40,17 @@ export function readArguments(argv: readonly string[], base: string): PveSimOpti
       tokens: { type: 'string' },
     },
   });
-  if (values.state === undefined) throw new Error('--state DIR is missing: the folder that keeps guests, tasks and the certificate');
-  if (values.delays !== 'recorded' && values.delays !== 'none') throw new Error(`--delays is "recorded" or "none", not "${values.delays}"`);
+  if (values.state === undefined)
+    throw new Error('--state DIR is missing: the folder that keeps guests, tasks and the certificate');
+  if (values.delays !== 'recorded' && values.delays !== 'none')
+    throw new Error(`--delays is "recorded" or "none", not "${values.delays}"`);
   const authDelayMs = Number(values['auth-delay-ms']);
   if (!Number.isInteger(authDelayMs) || authDelayMs < 0) throw new Error('--auth-delay-ms is a number of milliseconds');
   const conf = values['vzdump-conf'];
-  const tokens = values.tokens === undefined ? {} : { tokens: tokenFile.parse(JSON.parse(readFileSync(resolve(base, values.tokens), 'utf8'))) };
+  const tokens =
+    values.tokens === undefined
+      ? {}
+      : { tokens: tokenFile.parse(JSON.parse(readFileSync(resolve(base, values.tokens), 'utf8'))) };
   return {
     listen: values.listen,
     state: resolve(base, values.state),
@@ -73,7 +92,11 @@ export function parseGuest(text: string, base: string): GuestSpec {
 
 /** `bk=DIR[,kind=pbs][,prune=keep-last=3][,inactive]` */
 export function parseStorage(text: string, base: string): StorageSpec {
-  const { id, dir, options } = splitSpec(text, storageKeys, '--storage bk=DIR[,kind=pbs][,prune=keep-last=3][,inactive]');
+  const { id, dir, options } = splitSpec(
+    text,
+    storageKeys,
+    '--storage bk=DIR[,kind=pbs][,prune=keep-last=3][,inactive]',
+  );
   const [prune, content] = [options.get('prune'), options.get('content')];
   return {
     id,
@@ -85,7 +108,11 @@ export function parseStorage(text: string, base: string): StorageSpec {
   };
 }
 
-function splitSpec(text: string, keys: readonly string[], usage: string): { id: string; dir: string; options: Map<string, string> } {
+function splitSpec(
+  text: string,
+  keys: readonly string[],
+  usage: string,
+): { id: string; dir: string; options: Map<string, string> } {
   const match = /^([^=]+)=(.+)$/s.exec(text);
   if (match === null) throw new Error(`"${text}" is not understood; expected ${usage}`);
   const pieces = (match[2] ?? '').split(new RegExp(`,(?=(?:${keys.join('|')})(?:=|,|$))`));

@@ -13,12 +13,26 @@ const match = {
 const guest = { vmid: z.number().int().optional(), times: match.times };
 
 /** Points of a vzdump job at which a worker can be killed. */
-export const killPoints = ['start', 'backup-start', 'pre-stop', 'snapshot', 'snapshotted', 'archive', 'prune', 'restart'] as const;
+export const killPoints = [
+  'start',
+  'backup-start',
+  'pre-stop',
+  'snapshot',
+  'snapshotted',
+  'archive',
+  'prune',
+  'restart',
+] as const;
 export type KillPoint = (typeof killPoints)[number];
 
 /** Everything that can be ordered to go wrong. One order is one object; see README.md. */
 export const faultOrder = z.discriminatedUnion('fault', [
-  z.strictObject({ fault: z.literal('refuse'), ...match, status: z.number().int().min(400).max(599).default(500), text: z.string().default('refused by order') }),
+  z.strictObject({
+    fault: z.literal('refuse'),
+    ...match,
+    status: z.number().int().min(400).max(599).default(500),
+    text: z.string().default('refused by order'),
+  }),
   z.strictObject({ fault: z.literal('unauthorized'), ...match }),
   z.strictObject({ fault: z.literal('daemon_down'), ...match }),
   z.strictObject({ fault: z.literal('hang'), ...match }),
@@ -47,7 +61,7 @@ export type FaultName = FaultOrder['fault'];
 export type FaultOf<N extends FaultName> = Extract<FaultOrder, { fault: N }>;
 
 const standing = z.object({ id: z.number().int(), order: faultOrder });
-const faultFile = z.object({ next: z.number().int(), orders: z.array(standing) });
+const faultFile = z.object({ next: z.number().int(), clearings: z.number().int(), orders: z.array(standing) });
 
 /** The orders that stand, shared by the simulator and its workers; an order that has struck often enough is gone. */
 export interface Faults {
@@ -58,16 +72,20 @@ export interface Faults {
   take<N extends FaultName>(name: N, fits?: (order: FaultOf<N>) => boolean): FaultOf<N> | null;
   /** The same without counting. */
   peek<N extends FaultName>(name: N, fits?: (order: FaultOf<N>) => boolean): FaultOf<N> | null;
-  stands(id: number): boolean;
+  /** Rises with every `clear`: whatever an order holds up lets go then. */
+  clearings(): number;
 }
 
 export function openFaults(state: string): Faults {
   const path = join(state, 'faults.json');
   const lock = join(state, 'locks', 'faults');
-  const read = (): z.infer<typeof faultFile> => readJson(path, faultFile) ?? { next: 1, orders: [] };
+  const read = (): z.infer<typeof faultFile> => readJson(path, faultFile) ?? { next: 1, clearings: 0, orders: [] };
   const isNamed = <N extends FaultName>(order: FaultOrder, name: N): order is FaultOf<N> => order.fault === name;
 
-  const find = <N extends FaultName>(name: N, fits: (order: FaultOf<N>) => boolean): { id: number; order: FaultOf<N> } | null => {
+  const find = <N extends FaultName>(
+    name: N,
+    fits: (order: FaultOf<N>) => boolean,
+  ): { id: number; order: FaultOf<N> } | null => {
     for (const { id, order } of read().orders) if (isNamed(order, name) && fits(order)) return { id, order };
     return null;
   };
@@ -76,13 +94,14 @@ export function openFaults(state: string): Faults {
       withFileLock(lock, () => {
         const file = read();
         const id = file.next;
-        writeJson(path, { next: id + 1, orders: [...file.orders, { id, order: faultOrder.parse(input) }] });
+        writeJson(path, { ...file, next: id + 1, orders: [...file.orders, { id, order: faultOrder.parse(input) }] });
         return id;
       }),
-    clear: () => withFileLock(lock, () => writeJson(path, { next: read().next, orders: [] })),
+    clear: () =>
+      withFileLock(lock, () => writeJson(path, { next: read().next, clearings: read().clearings + 1, orders: [] })),
     list: () => read().orders,
     peek: (name, fits = () => true) => find(name, fits)?.order ?? null,
-    stands: (id) => read().orders.some((entry) => entry.id === id),
+    clearings: () => read().clearings,
     take: (name, fits = () => true) => {
       if (find(name, fits) === null) return null;
       return withFileLock(lock, () => {
@@ -102,5 +121,5 @@ function struck(file: z.infer<typeof faultFile>, id: number): z.infer<typeof fau
     const times = entry.order.times - 1;
     return times === 0 ? [] : [{ id, order: { ...entry.order, times } }];
   });
-  return { next: file.next, orders };
+  return { ...file, orders };
 }

@@ -1,5 +1,6 @@
 import { readArguments } from './cli-arguments.ts';
 import { recordedDelays } from './delays.ts';
+import { watchRunner } from './orphan.ts';
 import { startPveSim } from './sim.ts';
 
 // `npm run -s pve-sim -- …`: one JSON line on stdout once ready, then until SIGTERM or SIGINT.
@@ -14,6 +15,7 @@ try {
   const end = (): void => {
     void sim.stop().then(() => process.exit(0));
   };
+  if (process.env['npm_lifecycle_event'] !== undefined) watchRunner(end);
   process.once('SIGTERM', end);
   process.once('SIGINT', end);
 } catch (error) {

@@ -1,7 +1,7 @@
-import type { TokenSpec, PveSimOptions, StorageSpec, GuestSpec } from './options.ts';
 import type { Delays } from './delays.ts';
 import type { Faults } from './faults.ts';
 import type { GuestStore } from './guests/guest-store.ts';
+import type { GuestSpec, PveSimOptions, StorageSpec, TokenSpec } from './options.ts';
 import type { TaskRunner } from './tasks/task-runner.ts';
 import type { TaskStore } from './tasks/task-store.ts';
 import type { WorkerPool } from './tasks/worker-pool.ts';

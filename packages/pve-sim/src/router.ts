@@ -1,6 +1,6 @@
 import type { Caller } from './auth.ts';
 import { ApiError, failure, parameterError } from './http/api-error.ts';
-import { checkParams, type Params, type ParamSpecs } from './http/parameters.ts';
+import { checkParams, type ParamSpecs, type Params } from './http/parameters.ts';
 import type { RawParams } from './http/request-body.ts';
 import type { SimNode } from './node.ts';
 
@@ -86,12 +86,15 @@ function decode(segment: string): string {
 
 function checkNode(given: string | undefined, name: string): void {
   if (given === undefined || given === name || given === 'localhost') return;
-  throw failure(`hostname lookup '${given}' failed - failed to get address info for: ${given}: Temporary failure in name resolution`);
+  throw failure(
+    `hostname lookup '${given}' failed - failed to get address info for: ${given}: Temporary failure in name resolution`,
+  );
 }
 
 function checkVmid(given: string | undefined): number {
   if (given === undefined) return 0;
   const vmid = Number(given);
-  if (!/^[1-9]\d{2,8}$/.test(given)) throw parameterError({ vmid: 'invalid format - value does not look like a valid VM ID\n' });
+  if (!/^[1-9]\d{2,8}$/.test(given))
+    throw parameterError({ vmid: 'invalid format - value does not look like a valid VM ID\n' });
   return vmid;
 }

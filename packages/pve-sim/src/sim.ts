@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { recordedDelays } from './delays.ts';
-import { openFaults, type Faults } from './faults.ts';
-import { adoptGuests, openGuests, type GuestStore } from './guests/guest-store.ts';
+import { type Faults, openFaults } from './faults.ts';
+import { adoptGuests, type GuestStore, openGuests } from './guests/guest-store.ts';
+import { isSubvolume } from './guests/volume-snapshot.ts';
 import { handle } from './http/api-handler.ts';
 import { listen } from './http/listener.ts';
 import type { SimNode } from './node.ts';
@@ -66,6 +67,7 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
   for (const storage of options.storages) mkdirSync(storage.dir, { recursive: true });
   for (const guest of options.guests) mkdirSync(guest.dir, { recursive: true });
   adoptGuests(node.guests, options.guests);
+  await warnOfCopies(node);
   const listener = await listen(options.listen, certificate, (request, response) => {
     handle(node, request, response).catch((error: unknown) => {
       node.warn(error instanceof Error ? (error.stack ?? error.message) : String(error));
@@ -86,6 +88,14 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
       await listener.close();
     },
   };
+}
+
+/** Where the folder of a guest cannot be snapshotted a copy serves, which is good for a demonstration and for nothing that is timed. */
+async function warnOfCopies(node: SimNode): Promise<void> {
+  for (const { vmid, dir } of node.guests.list()) {
+    if (existsSync(dir) && (await isSubvolume(dir))) continue;
+    node.warn(`${dir} (guest ${vmid}) is no btrfs subvolume: its snapshots are copies; never benchmark them`);
+  }
 }
 
 /** Made once and kept: a token of root@pam, which may do all but what only root@pam itself may. */

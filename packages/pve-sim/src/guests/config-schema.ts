@@ -1,4 +1,4 @@
-import { flag, integer, text, type ParamSpec, type ParamSpecs } from '../http/parameters.ts';
+import { flag, integer, type ParamSpec, type ParamSpecs, text } from '../http/parameters.ts';
 
 const description: ParamSpec = { type: 'string', maxLength: 8192 };
 const common: ParamSpecs = {
@@ -63,7 +63,8 @@ export function configSchema(kind: 'lxc' | 'qemu'): ParamSpecs {
 /** What applies at once to a running guest; the rest waits in `[pve:pending]`. */
 export function hotOptions(kind: 'lxc' | 'qemu'): readonly string[] {
   const both = ['onboot', 'startup', 'protection', 'tags', 'hookscript', 'cpulimit', 'cpuunits', 'description'];
-  const own = kind === 'lxc' ? ['cores', 'memory', 'swap', 'hostname', 'nameserver', 'searchdomain'] : ['name', 'agent'];
+  const own =
+    kind === 'lxc' ? ['cores', 'memory', 'swap', 'hostname', 'nameserver', 'searchdomain'] : ['name', 'agent'];
   return [...both, ...own];
 }
 

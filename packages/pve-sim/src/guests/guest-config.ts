@@ -5,10 +5,31 @@ export type ConfigValue = string | number;
 export type GuestConfig = Record<string, ConfigValue>;
 
 const lxcNumbers = new Set([
-  'cores', 'memory', 'swap', 'unprivileged', 'onboot', 'protection', 'console', 'tty', 'template', 'cpuunits', 'debug',
+  'cores',
+  'memory',
+  'swap',
+  'unprivileged',
+  'onboot',
+  'protection',
+  'console',
+  'tty',
+  'template',
+  'cpuunits',
+  'debug',
 ]);
 const qemuNumbers = new Set([
-  'cores', 'sockets', 'kvm', 'onboot', 'protection', 'acpi', 'tablet', 'template', 'numa', 'cpuunits', 'balloon', 'vcpus',
+  'cores',
+  'sockets',
+  'kvm',
+  'onboot',
+  'protection',
+  'acpi',
+  'tablet',
+  'template',
+  'numa',
+  'cpuunits',
+  'balloon',
+  'vcpus',
 ]);
 
 /** Which options the API answers as numbers. A VM's `memory` is a string (recorded). */
@@ -30,7 +51,9 @@ export function renderConfig(guest: RenderedGuest): string {
   for (const name of Object.keys(guest.snapshots).sort()) {
     const snapshot = guest.snapshots[name];
     if (snapshot === undefined) continue;
-    sections.push(`[${name}]\n${section(snapshot.config, snapshot.description, undefined, undefined, snapshot.snaptime)}`);
+    sections.push(
+      `[${name}]\n${section(snapshot.config, snapshot.description, undefined, undefined, snapshot.snaptime)}`,
+    );
   }
   return sections.join('\n');
 }
@@ -61,7 +84,13 @@ function section(
   if (parent !== undefined) options['parent'] = parent;
   if (snaptime !== undefined) options['snaptime'] = snaptime;
   const comment = (description ?? '').replace(/\n$/, '');
-  const head = comment === '' ? '' : `${comment.split('\n').map((line) => `#${encodeComment(line)}\n`).join('')}`;
+  const head =
+    comment === ''
+      ? ''
+      : `${comment
+          .split('\n')
+          .map((line) => `#${encodeComment(line)}\n`)
+          .join('')}`;
   return head + optionLines(options);
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { GuestSpec } from '../options.ts';
-import { parseConfig, type GuestConfig } from './guest-config.ts';
+import { type GuestConfig, parseConfig } from './guest-config.ts';
 
 const values = z.record(z.string(), z.union([z.string(), z.number()]));
 

@@ -2,7 +2,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestSpec } from '../options.ts';
 import { isMissing, readJson, withFileLock, writeJson } from '../state/files.ts';
-import { guestRecord, newGuest, type GuestRecord } from './guest-record.ts';
+import { type GuestRecord, guestRecord, newGuest } from './guest-record.ts';
 
 /** The guests of the node, one file each, shared by the simulator and its workers. */
 export interface GuestStore {

@@ -53,7 +53,10 @@ async function runCommand(command: string | undefined, options: PowerOptions): P
   if (command !== undefined) {
     // Output goes nowhere: what the command leaves running would otherwise hold our pipe open.
     const quiet = `{ ${command}\n} >/dev/null 2>&1 </dev/null`;
-    await runProgram('/bin/sh', ['-c', quiet], { label: command, ...(options.signal === undefined ? {} : { signal: options.signal }) });
+    await runProgram('/bin/sh', ['-c', quiet], {
+      label: command,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
   }
   await wait(options.ms - (performance.now() - began), options.signal);
 }

@@ -15,15 +15,12 @@ export async function isSubvolume(dir: string): Promise<boolean> {
   return type === 'btrfs';
 }
 
-/** Captures `dir` as it is now and answers where the capture is. */
-export async function takeSnapshot(dir: string, name: string, warn: (line: string) => void): Promise<string> {
+/** Captures `dir` as it is now and answers where the capture is. What is no subvolume is copied, which takes its time. */
+export async function takeSnapshot(dir: string, name: string): Promise<string> {
   await runProgram('sync', ['-f', dir]);
   const beside = join(dirname(dir), `.${basename(dir)}@${name}`);
   const inside = join(dir, ownFolder, name);
-  if (!(await isSubvolume(dir))) {
-    warn(`${dir} is no btrfs subvolume: the snapshot is a copy, made while the guest runs on; never benchmark it`);
-    return copyTree(dir, beside);
-  }
+  if (!(await isSubvolume(dir))) return copyTree(dir, beside);
   try {
     await snapshotTo(dir, beside);
     return beside;
@@ -52,7 +49,21 @@ export async function rollbackTo(path: string, dir: string): Promise<void> {
 /** Removes everything in `dir` but what belongs to the simulator. */
 export async function emptyFolder(dir: string): Promise<void> {
   mkdirSync(dir, { recursive: true });
-  await runProgram('find', [dir, '-mindepth', '1', '-maxdepth', '1', '!', '-name', ownFolder, '-exec', 'rm', '-rf', '{}', '+']);
+  await runProgram('find', [
+    dir,
+    '-mindepth',
+    '1',
+    '-maxdepth',
+    '1',
+    '!',
+    '-name',
+    ownFolder,
+    '-exec',
+    'rm',
+    '-rf',
+    '{}',
+    '+',
+  ]);
 }
 
 async function snapshotTo(dir: string, target: string): Promise<void> {

@@ -1,5 +1,5 @@
-import { gzipSync } from 'node:zlib';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import type { ApiError } from './api-error.ts';
 
 const gzipAboveBytes = 1024;
@@ -11,15 +11,21 @@ export interface Answer {
   contentType: string | null;
 }
 
+/** A `total` of 0 is left out (recorded). */
 export function success(data: unknown, total: number | null): Answer {
-  const body = JSON.stringify(total === null ? { data } : { total, data });
+  const body = JSON.stringify(total === null || total === 0 ? { data } : { total, data });
   return { status: 200, reason: 'OK', body, contentType: 'application/json;charset=UTF-8' };
 }
 
 export function refusal(error: ApiError): Answer {
   const message = `${error.message}${error.lineEnd ? '\n' : ''}`;
   const body = JSON.stringify({ data: null, message, ...(error.errors === null ? {} : { errors: error.errors }) });
-  return { status: error.status, reason: firstLine(error.message), body, contentType: 'application/json;charset=UTF-8' };
+  return {
+    status: error.status,
+    reason: firstLine(error.message),
+    body,
+    contentType: 'application/json;charset=UTF-8',
+  };
 }
 
 /** An answer without a body, as 401 and 595 come. */
@@ -30,9 +36,11 @@ export function bare(status: number, reason: string): Answer {
 /** Every answer from 400 up closes the connection. */
 export function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
   const plain = Buffer.from(answer.body ?? '', 'utf8');
-  const zips = plain.length > gzipAboveBytes && /\bgzip\b/.test(request.headers['accept-encoding'] ?? '') && answer.status < 400;
+  const zips =
+    plain.length > gzipAboveBytes && /\bgzip\b/.test(request.headers['accept-encoding'] ?? '') && answer.status < 400;
   const body = zips ? gzipSync(plain) : plain;
-  const closes = answer.status >= 400 || /close/i.test(request.headers.connection ?? '') || request.httpVersion === '1.0';
+  const closes =
+    answer.status >= 400 || /close/i.test(request.headers.connection ?? '') || request.httpVersion === '1.0';
   const now = new Date().toUTCString();
   response.shouldKeepAlive = !closes;
   response.writeHead(answer.status, reasonBytes(answer.reason), {
@@ -55,5 +63,7 @@ function firstLine(text: string): string {
 
 /** UTF-8 bytes, one character each: what a status line holds. Control characters cannot be sent. */
 function reasonBytes(reason: string): string {
-  return Buffer.from(reason, 'utf8').toString('latin1').replaceAll(/[\x00-\x08\x0a-\x1f\x7f]/g, ' ');
+  return Buffer.from(reason, 'utf8')
+    .toString('latin1')
+    .replaceAll(/[\x00-\x08\x0a-\x1f\x7f]/g, ' ');
 }

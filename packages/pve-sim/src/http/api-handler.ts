@@ -1,17 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { authenticate, type AuthResult, type Caller } from '../auth.ts';
+import { type AuthResult, authenticate, type Caller } from '../auth.ts';
 import type { SimNode } from '../node.ts';
 import { Counted, matchRoute, runRoute } from '../router.ts';
 import { control } from '../routes/sim-control.ts';
 import { routes } from '../routes/table.ts';
-import { bare, refusal, send, success, type Answer } from './answer.ts';
+import { type Answer, bare, refusal, send, success } from './answer.ts';
 import { ApiError } from './api-error.ts';
 import { parseBody, parseUrlencoded, readBody } from './request-body.ts';
 import { htmlAnswer, sendTruncated, takeFor, withLie } from './wire-faults.ts';
 
 const apiPrefix = '/api2/json';
-const lostTaskText = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Answers one request, with whatever was ordered to go wrong with it. */
 export async function handle(node: SimNode, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -31,7 +30,11 @@ export async function handle(node: SimNode, request: IncomingMessage, response: 
   if (takeFor(node.faults, 'reset', method, apiPath) !== null) return void response.socket?.destroy();
   const slow = takeFor(node.faults, 'slow', method, apiPath);
   if (slow !== null) await delay(slow.ms);
-  const answer = await produce(node, { method, path, apiPath, query, body, contentType: request.headers['content-type'] }, auth);
+  const answer = await produce(
+    node,
+    { method, path, apiPath, query, body, contentType: request.headers['content-type'] },
+    auth,
+  );
   await deliver(node, { method, apiPath }, answer, request, response);
 }
 
@@ -67,14 +70,15 @@ async function callRoute(node: SimNode, request: ApiRequest, caller: Caller): Pr
   const { method, apiPath } = request;
   try {
     const matched = matchRoute(routes, method, apiPath.replace(/\/+$/, '') || '/');
-    if (matched.route.protected && takeFor(node.faults, 'daemon_down', method, apiPath) !== null) return bare(595, 'Connection refused');
+    if (matched.route.protected && takeFor(node.faults, 'daemon_down', method, apiPath) !== null)
+      return bare(595, 'Connection refused');
     const params = { ...parseUrlencoded(request.query), ...bodyParams(request) };
     const result = await runRoute(matched, node, caller, params);
     return result instanceof Counted ? success(result.data, result.total) : success(result ?? null, null);
   } catch (error) {
     if (error instanceof ApiError) return refusal(error);
     node.warn(`${method} ${apiPath}: ${error instanceof Error ? error.stack : String(error)}`);
-    return refusal(new ApiError(500, lostTaskText(error)));
+    return refusal(new ApiError(500, error instanceof Error ? error.message : String(error)));
   }
 }
 
@@ -108,9 +112,17 @@ async function answerControl(
 ): Promise<void> {
   if (auth.kind === 'refused') return send(request, response, bare(401, auth.reason));
   const body = await readBody(request);
-  const result = control(node, request.method ?? 'GET', path, body) ?? { status: 404, body: { error: `nothing at ${path}` } };
+  const result = control(node, request.method ?? 'GET', path, body) ?? {
+    status: 404,
+    body: { error: `nothing at ${path}` },
+  };
   const contentType = 'application/json;charset=UTF-8';
-  send(request, response, { status: result.status, reason: result.status === 200 ? 'OK' : 'Refused', body: JSON.stringify(result.body), contentType });
+  send(request, response, {
+    status: result.status,
+    reason: result.status === 200 ? 'OK' : 'Refused',
+    body: JSON.stringify(result.body),
+    contentType,
+  });
 }
 
 async function readBodyOr(request: IncomingMessage, response: ServerResponse): Promise<string | null> {
@@ -125,8 +137,8 @@ async function readBodyOr(request: IncomingMessage, response: ServerResponse): P
 
 /** Neither an answer nor an end, until the faults are cleared: then the connection is closed. */
 async function holdUntilCleared(node: SimNode, response: ServerResponse): Promise<void> {
-  const marker = node.faults.order({ fault: 'hang', method: 'NONE', times: 0 });
-  while (node.faults.stands(marker) && response.socket?.destroyed !== true) await delay(20);
+  const before = node.faults.clearings();
+  while (node.faults.clearings() === before && response.socket?.destroyed !== true) await delay(20);
   response.socket?.destroy();
 }
 

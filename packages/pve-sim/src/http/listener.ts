@@ -1,7 +1,7 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import { createServer, type AddressInfo, type Socket } from 'node:net';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import type { Certificate } from '../state/certificate.ts';
 
 const tlsHandshakeByte = 0x16;
@@ -16,7 +16,10 @@ type RequestHandler = (request: IncomingMessage, response: ServerResponse) => vo
 
 /** Serves HTTPS; plain HTTP on the same port is answered `301 Moved Permanently`, as port 8006 does. */
 export async function listen(address: string, certificate: Certificate, onRequest: RequestHandler): Promise<Listener> {
-  const secure = createHttpsServer({ key: certificate.key, cert: certificate.cert, keepAliveTimeout: 5_000 }, onRequest);
+  const secure = createHttpsServer(
+    { key: certificate.key, cert: certificate.cert, keepAliveTimeout: 5_000 },
+    onRequest,
+  );
   const plain = createHttpServer((request, response) => {
     const location = `https://${request.headers.host ?? 'localhost'}${request.url ?? '/'}`;
     response.writeHead(301, 'Moved Permanently', { Location: location, Connection: 'close' }).end();

@@ -25,7 +25,8 @@ export function checkParams(specs: ParamSpecs, raw: RawParams, path: Readonly<Re
   for (const [key, value] of Object.entries(raw)) {
     const inPath = path[key];
     if (inPath !== undefined) {
-      if (inPath !== String(value)) errors[key] = 'duplicate parameter (already defined in URI) with conflicting values!';
+      if (inPath !== String(value))
+        errors[key] = 'duplicate parameter (already defined in URI) with conflicting values!';
       continue;
     }
     const spec = specs[key];

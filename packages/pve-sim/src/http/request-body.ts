@@ -43,7 +43,10 @@ function parseJson(body: string): RawParams {
   try {
     value = JSON.parse(body);
   } catch {
-    throw new ApiError(500, 'malformed JSON string, neither tag, array, object, number, string or atom, at character offset 0 (before "(end of string)")');
+    throw new ApiError(
+      500,
+      'malformed JSON string, neither tag, array, object, number, string or atom, at character offset 0 (before "(end of string)")',
+    );
   }
   const params: RawParams = {};
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return params;

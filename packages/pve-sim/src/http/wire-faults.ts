@@ -2,15 +2,34 @@ import type { ServerResponse } from 'node:http';
 import type { FaultName, FaultOf, Faults } from '../faults.ts';
 import type { Answer } from './answer.ts';
 
-type WireFault = Extract<FaultName, 'refuse' | 'unauthorized' | 'daemon_down' | 'hang' | 'slow' | 'reset' | 'drop_answer' | 'html' | 'truncated_json' | 'lie'>;
+type WireFault = Extract<
+  FaultName,
+  | 'refuse'
+  | 'unauthorized'
+  | 'daemon_down'
+  | 'hang'
+  | 'slow'
+  | 'reset'
+  | 'drop_answer'
+  | 'html'
+  | 'truncated_json'
+  | 'lie'
+>;
 
 /** The order of that name, if one stands for this request. */
 export function takeFor<N extends WireFault>(faults: Faults, name: N, method: string, path: string): FaultOf<N> | null {
   return faults.take(name, (fault: FaultOf<N>) => fits(fault, method, path));
 }
 
-function fits(fault: { method?: string | undefined; path?: string | undefined }, method: string, path: string): boolean {
-  return (fault.method === undefined || fault.method.toUpperCase() === method) && (fault.path === undefined || path.includes(fault.path));
+function fits(
+  fault: { method?: string | undefined; path?: string | undefined },
+  method: string,
+  path: string,
+): boolean {
+  return (
+    (fault.method === undefined || fault.method.toUpperCase() === method) &&
+    (fault.path === undefined || path.includes(fault.path))
+  );
 }
 
 /** The answer with a lie in it: objects are merged into `data`, anything else replaces it. */

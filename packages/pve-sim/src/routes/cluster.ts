@@ -1,9 +1,9 @@
-import { totalmem, freemem, uptime } from 'node:os';
 import { statfsSync } from 'node:fs';
+import { freemem, totalmem, uptime } from 'node:os';
 import { require } from '../auth.ts';
+import { type GuestRecord, nameOf } from '../guests/guest-record.ts';
 import { failure } from '../http/api-error.ts';
 import { integer, numberOf, stringOf, text } from '../http/parameters.ts';
-import { nameOf, type GuestRecord } from '../guests/guest-record.ts';
 import type { Call, Route } from '../router.ts';
 import { describeGuest } from './guest-status.ts';
 import { describeStorage } from './storage.ts';
@@ -23,7 +23,14 @@ export const clusterRoutes: readonly Route[] = [
     protected: false,
     params: {},
     handle: ({ node }) => [
-      { id: `node/${node.name}`, type: 'node', status: 'online', node: node.name, ssl_fingerprint: node.fingerprint, level: '' },
+      {
+        id: `node/${node.name}`,
+        type: 'node',
+        status: 'online',
+        node: node.name,
+        ssl_fingerprint: node.fingerprint,
+        level: '',
+      },
     ],
   },
   { method: 'GET', path: '/nodes/{node}/status', protected: false, params: {}, handle: nodeStatus },
@@ -34,7 +41,16 @@ export const clusterRoutes: readonly Route[] = [
     protected: false,
     params: {},
     handle: ({ node }) => [
-      { type: 'node', online: 1, nodeid: 0, level: '', ip: '127.0.0.1', local: 1, id: `node/${node.name}`, name: node.name },
+      {
+        type: 'node',
+        online: 1,
+        nodeid: 0,
+        level: '',
+        ip: '127.0.0.1',
+        local: 1,
+        id: `node/${node.name}`,
+        name: node.name,
+      },
     ],
   },
   { method: 'GET', path: '/cluster/nextid', protected: false, params: { vmid: integer }, handle: nextId },
@@ -80,7 +96,9 @@ function clusterResources({ node, caller, params }: Call): unknown {
         shared: status.shared,
       };
     });
-  const nodes = [{ id: `node/${node.name}`, type: 'node', node: node.name, status: 'online', uptime: Math.floor(uptime()) }];
+  const nodes = [
+    { id: `node/${node.name}`, type: 'node', node: node.name, status: 'online', uptime: Math.floor(uptime()) },
+  ];
   if (type === 'vm') return guests;
   if (type === 'storage') return storages;
   return type === 'node' ? nodes : [...guests, ...storages, ...nodes];
@@ -89,7 +107,18 @@ function clusterResources({ node, caller, params }: Call): unknown {
 function guestResource(guest: GuestRecord, node: string): Record<string, unknown> {
   const { vmid, kind } = guest;
   const { cpus, ha, pid, swap, maxswap, lock, ...rest } = describeGuest(guest);
-  return { ...rest, vmid, name: nameOf(guest), type: kind, node, id: `${kind}/${vmid}`, maxcpu: cpus, memhost: 0, template: 0, ...(lock === undefined ? {} : { lock }) };
+  return {
+    ...rest,
+    vmid,
+    name: nameOf(guest),
+    type: kind,
+    node,
+    id: `${kind}/${vmid}`,
+    maxcpu: cpus,
+    memhost: 0,
+    template: 0,
+    ...(lock === undefined ? {} : { lock }),
+  };
 }
 
 /** A string, though it is a number (recorded). */
@@ -117,8 +146,27 @@ function permissions({ node, caller, params }: Call): unknown {
 }
 
 const everyPrivilege = [
-  'Datastore.Allocate', 'Datastore.AllocateSpace', 'Datastore.AllocateTemplate', 'Datastore.Audit', 'Pool.Audit', 'SDN.Use',
-  'Sys.Audit', 'Sys.Modify', 'Sys.PowerMgmt', 'VM.Allocate', 'VM.Audit', 'VM.Backup', 'VM.Clone', 'VM.Config.CPU',
-  'VM.Config.Disk', 'VM.Config.Memory', 'VM.Config.Network', 'VM.Config.Options', 'VM.Console', 'VM.Migrate', 'VM.PowerMgmt',
-  'VM.Snapshot', 'VM.Snapshot.Rollback',
+  'Datastore.Allocate',
+  'Datastore.AllocateSpace',
+  'Datastore.AllocateTemplate',
+  'Datastore.Audit',
+  'Pool.Audit',
+  'SDN.Use',
+  'Sys.Audit',
+  'Sys.Modify',
+  'Sys.PowerMgmt',
+  'VM.Allocate',
+  'VM.Audit',
+  'VM.Backup',
+  'VM.Clone',
+  'VM.Config.CPU',
+  'VM.Config.Disk',
+  'VM.Config.Memory',
+  'VM.Config.Network',
+  'VM.Config.Options',
+  'VM.Console',
+  'VM.Migrate',
+  'VM.PowerMgmt',
+  'VM.Snapshot',
+  'VM.Snapshot.Rollback',
 ];

@@ -1,15 +1,23 @@
-import { require, type Caller } from '../auth.ts';
-import { digestOf, storedDescription, type ConfigValue } from '../guests/guest-config.ts';
-import type { GuestRecord } from '../guests/guest-record.ts';
+import { type Caller, require } from '../auth.ts';
 import { configSchema, hotOptions, readOnlyOptions, requiredOptions } from '../guests/config-schema.ts';
+import { type ConfigValue, digestOf, storedDescription } from '../guests/guest-config.ts';
+import type { GuestRecord } from '../guests/guest-record.ts';
 import { failure, forbidden, parameterError } from '../http/api-error.ts';
-import { flag, integer, stringOf, text, type Params } from '../http/parameters.ts';
+import { flag, integer, type Params, stringOf, text } from '../http/parameters.ts';
 import type { Call, Route } from '../router.ts';
-import { guestKinds, guestOf, type GuestKind } from './guest-status.ts';
+import { type GuestKind, guestKinds, guestOf } from './guest-status.ts';
 
-const configPrivileges = ['VM.Config.Disk', 'VM.Config.CPU', 'VM.Config.Memory', 'VM.Config.Network', 'VM.Config.Options'];
-const mayWrite = ({ caller, vmid }: { caller: Caller; vmid: number }): void => require(caller, `/vms/${vmid}`, ...configPrivileges);
-const mayRead = ({ caller, vmid }: { caller: Caller; vmid: number }): void => require(caller, `/vms/${vmid}`, 'VM.Audit');
+const configPrivileges = [
+  'VM.Config.Disk',
+  'VM.Config.CPU',
+  'VM.Config.Memory',
+  'VM.Config.Network',
+  'VM.Config.Options',
+];
+const mayWrite = ({ caller, vmid }: { caller: Caller; vmid: number }): void =>
+  require(caller, `/vms/${vmid}`, ...configPrivileges);
+const mayRead = ({ caller, vmid }: { caller: Caller; vmid: number }): void =>
+  require(caller, `/vms/${vmid}`, 'VM.Audit');
 
 /** Reading and writing a guest's configuration. Reads are answered by the proxy itself, also with the daemon down. */
 export const guestConfigRoutes: readonly Route[] = [
@@ -46,7 +54,14 @@ export const guestConfigRoutes: readonly Route[] = [
     method: 'POST',
     path: '/nodes/{node}/qemu/{vmid}/config',
     protected: true,
-    params: { ...configSchema('qemu'), delete: text, digest: text, revert: text, skiplock: flag, background_delay: integer },
+    params: {
+      ...configSchema('qemu'),
+      delete: text,
+      digest: text,
+      revert: text,
+      skiplock: flag,
+      background_delay: integer,
+    },
     allow: mayWrite,
     handle: writeInBackground,
   },
@@ -58,7 +73,12 @@ function readConfig(guest: GuestRecord, params: Params): Record<string, unknown>
   const snapshot = guest.snapshots[name];
   if (snapshot === undefined) throw failure(`snapshot '${name}' does not exist`);
   const { description } = snapshot;
-  return { ...snapshot.config, ...(description === undefined ? {} : { description }), snaptime: snapshot.snaptime, digest: digestOf(guest) };
+  return {
+    ...snapshot.config,
+    ...(description === undefined ? {} : { description }),
+    snaptime: snapshot.snaptime,
+    digest: digestOf(guest),
+  };
 }
 
 function shown(guest: GuestRecord, pending: GuestRecord['pending']): Record<string, unknown> {
@@ -80,7 +100,8 @@ function readPending(guest: GuestRecord): Record<string, unknown>[] {
     if (waiting === undefined) return { key, value };
     return waiting === null ? { key, value, delete: 1 } : { key, value, pending: waiting };
   });
-  for (const [key, value] of Object.entries(guest.pending)) if (live[key] === undefined && value !== null) items.push({ key, pending: value });
+  for (const [key, value] of Object.entries(guest.pending))
+    if (live[key] === undefined && value !== null) items.push({ key, pending: value });
   return items;
 }
 
@@ -89,8 +110,14 @@ function writeConfig(call: Call, kind: GuestKind): void {
   guestOf(call, kind);
   const { delete: removed, digest, skiplock, revert, background_delay: _, ...options } = params;
   if (skiplock !== undefined) throw parameterError({ skiplock: 'Only root may use this option.' });
-  const deleted = removed === undefined ? [] : String(removed).split(/[,;\s]+/).filter((key) => key !== '');
-  if (Object.keys(options).length === 0 && deleted.length === 0 && revert === undefined) throw failure('no options specified');
+  const deleted =
+    removed === undefined
+      ? []
+      : String(removed)
+          .split(/[,;\s]+/)
+          .filter((key) => key !== '');
+  if (Object.keys(options).length === 0 && deleted.length === 0 && revert === undefined)
+    throw failure('no options specified');
   refuseBindMounts(options);
   node.guests.update(vmid, (guest) => {
     checkDeletes(guest, deleted);
@@ -102,7 +129,8 @@ function writeConfig(call: Call, kind: GuestKind): void {
       if (readOnlyOptions(kind).includes(key)) throw failure(`unable to modify read-only option: '${key}'`);
     }
     for (const key of deleted) removeOption(guest, key);
-    for (const [key, value] of Object.entries(options)) setOption(guest, key, Array.isArray(value) ? value.join(',') : value);
+    for (const [key, value] of Object.entries(options))
+      setOption(guest, key, Array.isArray(value) ? value.join(',') : value);
   });
 }
 

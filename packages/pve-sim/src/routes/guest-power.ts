@@ -1,12 +1,12 @@
 import { require } from '../auth.ts';
-import { startGuest, stopGuest } from '../guests/power.ts';
 import type { GuestRecord } from '../guests/guest-record.ts';
+import { startGuest, stopGuest } from '../guests/power.ts';
 import { failure, parameterError } from '../http/api-error.ts';
 import { flag, integer, isSet, numberOf, type ParamSpecs } from '../http/parameters.ts';
 import type { SimNode } from '../node.ts';
 import type { Call, Route } from '../router.ts';
 import type { TaskRun } from '../tasks/task-runner.ts';
-import { guestKinds, missingConfig, type GuestKind } from './guest-status.ts';
+import { type GuestKind, guestKinds, missingConfig } from './guest-status.ts';
 
 type Verb = 'start' | 'stop' | 'shutdown' | 'reboot';
 
@@ -40,7 +40,9 @@ function power(call: Call, kind: GuestKind, verb: Verb): string {
   const word = kind === 'lxc' ? 'CT' : 'VM';
   if (verb === 'start' && running) throw failure(`${word} ${vmid} already running`);
   if (verb !== 'start' && !running && (kind === 'lxc' || guest === null || verb === 'reboot')) {
-    throw failure(kind === 'qemu' && guest === null ? missingConfig(node.name, kind, vmid) : `${word} ${vmid} not running`);
+    throw failure(
+      kind === 'qemu' && guest === null ? missingConfig(node.name, kind, vmid) : `${word} ${vmid} not running`,
+    );
   }
   const type = `${kind === 'lxc' ? 'vz' : 'qm'}${verb}`;
   return node.runner.start({ type, id: String(vmid), caller }, (run) => runVerb(call, kind, verb, run));

@@ -1,8 +1,8 @@
+import { require } from '../auth.ts';
 import type { GuestRecord } from '../guests/guest-record.ts';
 import { nameOf } from '../guests/guest-record.ts';
 import { diskBytes, memoryBytes, swapBytes } from '../guests/sizes.ts';
 import { failure } from '../http/api-error.ts';
-import { require } from '../auth.ts';
 import { flag } from '../http/parameters.ts';
 import type { Call, Route } from '../router.ts';
 
@@ -65,8 +65,7 @@ export function describeGuest(guest: GuestRecord): GuestStatus {
     maxmem: memoryBytes(guest),
     disk: running && kind === 'lxc' ? Math.floor(diskBytes(guest) / 10) : 0,
     maxdisk: diskBytes(guest),
-    diskread: 0,
-    diskwrite: 0,
+    ...(running || kind === 'lxc' ? { diskread: 0, diskwrite: 0 } : {}),
     netin: 0,
     netout: 0,
     ha: { managed: 0 },
@@ -74,7 +73,14 @@ export function describeGuest(guest: GuestRecord): GuestStatus {
     ...(guest.lock === undefined ? {} : { lock: guest.lock }),
   };
   if (kind === 'qemu') return { ...common, qmpstatus: running ? 'running' : 'stopped', memhost: 0 };
-  const pressure = { pressurecpusome: null, pressurecpufull: null, pressureiosome: null, pressureiofull: null, pressurememorysome: null, pressurememoryfull: null };
+  const pressure = {
+    pressurecpusome: null,
+    pressurecpufull: null,
+    pressureiosome: null,
+    pressureiofull: null,
+    pressurememorysome: null,
+    pressurememoryfull: null,
+  };
   return { ...common, type: 'lxc', swap: 0, maxswap: swapBytes(guest), ...(running ? pressure : {}) };
 }
 

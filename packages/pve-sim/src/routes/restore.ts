@@ -2,20 +2,20 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { require } from '../auth.ts';
 import { configSchema } from '../guests/config-schema.ts';
-import { parseConfig, storedDescription, type GuestConfig } from '../guests/guest-config.ts';
-import { guestPid, type GuestRecord } from '../guests/guest-record.ts';
+import { type GuestConfig, parseConfig, storedDescription } from '../guests/guest-config.ts';
+import { type GuestRecord, guestPid } from '../guests/guest-record.ts';
 import { startGuest } from '../guests/power.ts';
 import { emptyFolder } from '../guests/volume-snapshot.ts';
 import { failure } from '../http/api-error.ts';
-import { flag, integer, isSet, stringOf, text, type Params } from '../http/parameters.ts';
+import { flag, integer, isSet, type Params, stringOf, text } from '../http/parameters.ts';
 import type { SimNode } from '../node.ts';
 import type { Call, Route } from '../router.ts';
-import { findBackup, type Backup } from '../storage/backups.ts';
+import { type Backup, findBackup } from '../storage/backups.ts';
 import type { TaskRun } from '../tasks/task-runner.ts';
 import { savedConfigName } from '../vzdump/archive.ts';
 import { runProgram } from '../vzdump/programs.ts';
 import { parseVolume } from '../vzdump/volumes.ts';
-import { guestKinds, guestOf, type GuestKind } from './guest-status.ts';
+import { type GuestKind, guestKinds, guestOf } from './guest-status.ts';
 
 const ownParams = {
   vmid: { type: 'integer', required: true, min: 100 },
@@ -33,7 +33,14 @@ export const restoreRoutes: readonly Route[] = [
     method: 'POST',
     path: '/nodes/{node}/lxc',
     protected: true,
-    params: { ...configSchema('lxc'), ...ownParams, ostemplate: { type: 'string', required: true }, restore: flag, 'ignore-unpack-errors': flag, password: text },
+    params: {
+      ...configSchema('lxc'),
+      ...ownParams,
+      ostemplate: { type: 'string', required: true },
+      restore: flag,
+      'ignore-unpack-errors': flag,
+      password: text,
+    },
     handle: (call) => restore(call, 'lxc', stringOf(call.params, 'ostemplate') ?? ''),
   },
   {
@@ -80,10 +87,15 @@ function restore(call: Call, kind: GuestKind, volid: string): string {
   require(caller, `/vms/${vmid}`, 'VM.Allocate');
   const present = node.guests.get(vmid);
   const word = kind === 'lxc' ? 'CT' : 'VM';
-  if (present !== null && !isSet(params, 'force')) throw failure(`${word} ${vmid} already exists on node '${node.name}'`);
-  if (present?.running === true) throw failure(kind === 'lxc' ? "can't overwrite running container" : `unable to restore VM ${vmid} - vm is running`);
+  if (present !== null && !isSet(params, 'force'))
+    throw failure(`${word} ${vmid} already exists on node '${node.name}'`);
+  if (present?.running === true)
+    throw failure(
+      kind === 'lxc' ? "can't overwrite running container" : `unable to restore VM ${vmid} - vm is running`,
+    );
   if (present?.lock !== undefined) throw failure(`${word} is locked (${present.lock})`);
-  if (present !== null && Number(present.config['protection'] ?? 0) === 1) throw failure(`can't overwrite ${word} ${vmid} - protection mode enabled`);
+  if (present !== null && Number(present.config['protection'] ?? 0) === 1)
+    throw failure(`can't overwrite ${word} ${vmid} - protection mode enabled`);
   const type = kind === 'lxc' ? 'vzrestore' : 'qmrestore';
   return node.runner.start({ type, id: String(vmid), caller }, (run) => runRestore(call, { kind, vmid, volid }, run));
 }
@@ -107,7 +119,18 @@ async function runRestore(call: Call, { kind, vmid, volid }: RestoreTarget, run:
   run.log(`extracting archive '${backup.path}'`);
   mkdirSync(dir, { recursive: true });
   await emptyFolder(dir);
-  const args = ['xpf', backup.path, ...decompressor(backup.path), '--totals', '--numeric-owner', '--acls', '--xattrs', '--exclude=./etc/vzdump', '-C', dir];
+  const args = [
+    'xpf',
+    backup.path,
+    ...decompressor(backup.path),
+    '--totals',
+    '--numeric-owner',
+    '--acls',
+    '--xattrs',
+    '--exclude=./etc/vzdump',
+    '-C',
+    dir,
+  ];
   await runProgram('tar', args, { line: run.log, signal: run.signal });
   run.log('merging backed-up and given configuration..');
   node.guests.create(guest);
@@ -125,7 +148,10 @@ function restoredGuest(
   const config: GuestConfig = { ...saved.config };
   for (const [key, value] of Object.entries(config)) {
     if (!/^(rootfs|mp\d+|scsi\d+|virtio\d+)$/.test(key) || parseVolume(key, String(value)).kind !== 'volume') continue;
-    config[key] = `${storage}:${vmid}/vm-${vmid}-disk-0.raw,${String(value).split(',').slice(1).join(',')}`.replace(/,$/, '');
+    config[key] = `${storage}:${vmid}/vm-${vmid}-disk-0.raw,${String(value).split(',').slice(1).join(',')}`.replace(
+      /,$/,
+      '',
+    );
   }
   const description = given.description ?? saved.description;
   const { commands } = node.guestSpecs.find((spec) => spec.vmid === vmid) ?? {};
@@ -169,7 +195,8 @@ function createVm(call: Call): string {
   const { node, caller, params } = call;
   const vmid = Number(params['vmid']);
   require(caller, `/vms/${vmid}`, 'VM.Allocate');
-  if (node.guests.get(vmid) !== null) throw failure(`unable to create VM ${vmid} - VM ${vmid} already exists on node '${node.name}'`);
+  if (node.guests.get(vmid) !== null)
+    throw failure(`unable to create VM ${vmid} - VM ${vmid} already exists on node '${node.name}'`);
   return node.runner.start({ type: 'qmcreate', id: String(vmid), caller }, async () => {
     const dir = folderOf(node, vmid);
     mkdirSync(dir, { recursive: true });
@@ -182,13 +209,18 @@ function destroy(call: Call, kind: GuestKind): string {
   const guest = guestOf(call, kind);
   const word = kind === 'lxc' ? 'CT' : 'VM';
   if (guest.lock !== undefined) throw failure(`${word} is locked (${guest.lock})`);
-  if (Number(guest.config['protection'] ?? 0) === 1) throw failure(`can't remove ${word} ${vmid} - protection mode enabled`);
-  if (guest.running) throw failure(`unable to destroy ${word} ${vmid} - ${kind === 'lxc' ? 'container' : 'VM'} is running`);
-  return node.runner.start({ type: kind === 'lxc' ? 'vzdestroy' : 'qmdestroy', id: String(vmid), caller }, async ({ log }) => {
-    if (isSet(call.params, 'purge')) log(`purging ${word} ${vmid} from related configurations..`);
-    await emptyFolder(guest.dir);
-    node.guests.remove(vmid);
-  });
+  if (Number(guest.config['protection'] ?? 0) === 1)
+    throw failure(`can't remove ${word} ${vmid} - protection mode enabled`);
+  if (guest.running)
+    throw failure(`unable to destroy ${word} ${vmid} - ${kind === 'lxc' ? 'container' : 'VM'} is running`);
+  return node.runner.start(
+    { type: kind === 'lxc' ? 'vzdestroy' : 'qmdestroy', id: String(vmid), caller },
+    async ({ log }) => {
+      if (isSet(call.params, 'purge')) log(`purging ${word} ${vmid} from related configurations..`);
+      await emptyFolder(guest.dir);
+      node.guests.remove(vmid);
+    },
+  );
 }
 
 function folderOf(node: SimNode, vmid: number): string {

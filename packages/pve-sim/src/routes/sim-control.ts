@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { SimNode } from '../node.ts';
 import { faultOrder } from '../faults.ts';
+import type { SimNode } from '../node.ts';
 import { signal } from '../state/processes.ts';
 import { nodeLockHolder } from '../vzdump/node-lock.ts';
 
@@ -31,7 +31,8 @@ export function control(node: SimNode, method: string, path: string, body: strin
 function orderFault(node: SimNode, body: string): ControlAnswer {
   const order = faultOrder.safeParse(parse(body));
   if (!order.success) return { status: 400, body: { error: z.prettifyError(order.error) } };
-  if (order.data.fault === 'kill_worker' && order.data.at === undefined) return { status: 200, body: { killed: killWorkers(node, order.data.vmid) } };
+  if (order.data.fault === 'kill_worker' && order.data.at === undefined)
+    return { status: 200, body: { killed: killWorkers(node, order.data.vmid) } };
   return { status: 200, body: { id: node.faults.order(order.data) } };
 }
 
@@ -39,7 +40,9 @@ function orderFault(node: SimNode, body: string): ControlAnswer {
 export function killWorkers(node: SimNode, vmid: number | undefined): number[] {
   return node.tasks
     .list()
-    .filter((task) => task.worker && node.tasks.end(task.upid) === null && (vmid === undefined || task.id === String(vmid)))
+    .filter(
+      (task) => task.worker && node.tasks.end(task.upid) === null && (vmid === undefined || task.id === String(vmid)),
+    )
     .map((task) => {
       signal(task.pid, 'SIGKILL');
       return task.pid;

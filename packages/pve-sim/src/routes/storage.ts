@@ -1,13 +1,12 @@
 import { mkdirSync, statfsSync } from 'node:fs';
 import { require } from '../auth.ts';
-import { failure } from '../http/api-error.ts';
+import { failure, parameterError } from '../http/api-error.ts';
 import { flag, integer, isSet, numberOf, stringOf, text } from '../http/parameters.ts';
 import type { SimNode } from '../node.ts';
 import type { StorageSpec } from '../options.ts';
 import type { Call, Route } from '../router.ts';
-import { findBackup, listBackups, removeBackup, setNotes, setProtected, type Backup } from '../storage/backups.ts';
+import { type Backup, findBackup, listBackups, removeBackup, setNotes, setProtected } from '../storage/backups.ts';
 import { markForPrune, parseRetention } from '../storage/retention.ts';
-import { parameterError } from '../http/api-error.ts';
 
 const storagePath = '/nodes/{node}/storage';
 const audits = ({ caller, path }: Omit<Call, 'params'>): void =>
@@ -15,16 +14,43 @@ const audits = ({ caller, path }: Omit<Call, 'params'>): void =>
 
 /** Storages and the backups on them. */
 export const storageRoutes: readonly Route[] = [
-  { method: 'GET', path: storagePath, protected: true, params: { storage: text, content: text, enabled: flag, format: flag, target: text }, handle: listStorages },
-  { method: 'GET', path: `${storagePath}/{storage}/status`, protected: true, params: {}, allow: audits, handle: storageStatus },
-  { method: 'GET', path: `${storagePath}/{storage}/content`, protected: true, params: { content: text, vmid: integer }, allow: audits, handle: listContent },
+  {
+    method: 'GET',
+    path: storagePath,
+    protected: true,
+    params: { storage: text, content: text, enabled: flag, format: flag, target: text },
+    handle: listStorages,
+  },
+  {
+    method: 'GET',
+    path: `${storagePath}/{storage}/status`,
+    protected: true,
+    params: {},
+    allow: audits,
+    handle: storageStatus,
+  },
+  {
+    method: 'GET',
+    path: `${storagePath}/{storage}/content`,
+    protected: true,
+    params: { content: text, vmid: integer },
+    allow: audits,
+    handle: listContent,
+  },
   {
     method: 'GET',
     path: `${storagePath}/{storage}/prunebackups`,
     protected: true,
     params: { vmid: integer, type: text, 'prune-backups': text },
     allow: audits,
-    handle: (call) => pruneMarks(call).map(({ backup, mark }) => ({ volid: backup.volid, vmid: backup.vmid, type: backup.type, ctime: backup.ctime, mark })),
+    handle: (call) =>
+      pruneMarks(call).map(({ backup, mark }) => ({
+        volid: backup.volid,
+        vmid: backup.vmid,
+        type: backup.type,
+        ctime: backup.ctime,
+        mark,
+      })),
   },
   {
     method: 'DELETE',
@@ -34,8 +60,20 @@ export const storageRoutes: readonly Route[] = [
     handle: pruneNow,
   },
   { method: 'GET', path: `${storagePath}/{storage}/content/{volume}`, protected: true, params: {}, handle: showItem },
-  { method: 'PUT', path: `${storagePath}/{storage}/content/{volume}`, protected: true, params: { notes: text, protected: flag }, handle: changeItem },
-  { method: 'DELETE', path: `${storagePath}/{storage}/content/{volume}`, protected: true, params: { delay: integer }, handle: deleteItem },
+  {
+    method: 'PUT',
+    path: `${storagePath}/{storage}/content/{volume}`,
+    protected: true,
+    params: { notes: text, protected: flag },
+    handle: changeItem,
+  },
+  {
+    method: 'DELETE',
+    path: `${storagePath}/{storage}/content/{volume}`,
+    protected: true,
+    params: { delay: integer },
+    handle: deleteItem,
+  },
 ];
 
 export interface StorageStatus {
@@ -53,7 +91,13 @@ export interface StorageStatus {
 
 export function describeStorage(node: SimNode, storage: StorageSpec): StorageStatus {
   const kind = storage.kind ?? 'dir';
-  const common = { storage: storage.id, type: kind, content: storage.content ?? 'backup', enabled: 1, shared: kind === 'pbs' ? 1 : 0 };
+  const common = {
+    storage: storage.id,
+    type: kind,
+    content: storage.content ?? 'backup',
+    enabled: 1,
+    shared: kind === 'pbs' ? 1 : 0,
+  };
   if (!isActive(node, storage)) return { ...common, active: 0, total: 0, used: 0, avail: 0 };
   mkdirSync(storage.dir, { recursive: true });
   const files = statfsSync(storage.dir);
@@ -63,21 +107,28 @@ export function describeStorage(node: SimNode, storage: StorageSpec): StorageSta
 }
 
 function isActive(node: SimNode, storage: StorageSpec): boolean {
-  return storage.active !== false && node.faults.peek('storage_inactive', (fault) => fault.storage === storage.id) === null;
+  return (
+    storage.active !== false && node.faults.peek('storage_inactive', (fault) => fault.storage === storage.id) === null
+  );
 }
 
 /** The storage of the path, or the 500 that PVE answers for an unknown or inactive one. */
 export function activeStorage(node: SimNode, id: string): StorageSpec {
   const storage = node.storages.find((candidate) => candidate.id === id);
   if (storage === undefined) throw failure(`storage '${id}' does not exist`);
-  if (!isActive(node, storage)) throw failure(`unable to activate storage '${id}' - directory '${storage.dir}' does not exist or is unreachable`);
+  if (!isActive(node, storage))
+    throw failure(`unable to activate storage '${id}' - directory '${storage.dir}' does not exist or is unreachable`);
   return storage;
 }
 
 function listStorages({ node, caller, params }: Call): unknown {
   const [id, content] = [stringOf(params, 'storage'), stringOf(params, 'content')];
   return node.storages
-    .filter((storage) => ['Datastore.Audit', 'Datastore.AllocateSpace'].some((privilege) => caller.may(`/storage/${storage.id}`, privilege)))
+    .filter((storage) =>
+      ['Datastore.Audit', 'Datastore.AllocateSpace'].some((privilege) =>
+        caller.may(`/storage/${storage.id}`, privilege),
+      ),
+    )
     .filter((storage) => id === undefined || storage.id === id)
     .filter((storage) => content === undefined || (storage.content ?? 'backup').split(',').includes(content))
     .map((storage) => describeStorage(node, storage));
@@ -161,7 +212,8 @@ async function deleteItem(call: Call): Promise<string | null> {
   const vmid = backup?.vmid ?? Number(/-(\d+)-/.exec(volid)?.[1] ?? 0);
   if (!caller.may(`/storage/${storage.id}`, 'Datastore.Allocate')) require(caller, `/vms/${vmid}`, 'VM.Backup');
   const upid = node.runner.start({ type: 'imgdel', id: `${vmid}@${storage.id}`, caller }, async ({ log }) => {
-    if (backup?.protected === true) throw new Error(`cannot remove protected volume '${volid.slice(storage.id.length + 1)}' on '${storage.id}'`);
+    if (backup?.protected === true)
+      throw new Error(`cannot remove protected volume '${volid.slice(storage.id.length + 1)}' on '${storage.id}'`);
     if (backup !== null) removeBackup(backup);
     log(`Removed volume '${volid}'`);
   });

@@ -3,7 +3,7 @@ import { require } from '../auth.ts';
 import { parameterError } from '../http/api-error.ts';
 import { flag, integer, isSet, numberOf, stringOf, text } from '../http/parameters.ts';
 import type { SimNode } from '../node.ts';
-import { Counted, type Call, type Route } from '../router.ts';
+import { type Call, Counted, type Route } from '../router.ts';
 import { isAlive, signal } from '../state/processes.ts';
 import type { TaskEnd, TaskRecord } from '../tasks/task-store.ts';
 import { parseUpid } from '../tasks/upid.ts';
@@ -65,7 +65,11 @@ function listTasks({ node, caller, params }: Call): Counted {
 
 function fits({ task, end }: Listed, params: Call['params']): boolean {
   const [vmid, since, until] = [numberOf(params, 'vmid'), numberOf(params, 'since'), numberOf(params, 'until')];
-  const [type, user, status] = [stringOf(params, 'typefilter'), stringOf(params, 'userfilter'), stringOf(params, 'statusfilter')];
+  const [type, user, status] = [
+    stringOf(params, 'typefilter'),
+    stringOf(params, 'userfilter'),
+    stringOf(params, 'statusfilter'),
+  ];
   if (vmid !== undefined && task.id !== String(vmid)) return false;
   if (type !== undefined && task.type !== type) return false;
   if (user !== undefined && !task.user.includes(user)) return false;
@@ -113,7 +117,10 @@ function taskLog(call: Call): Counted {
   const start = numberOf(params, 'start') ?? 0;
   const limit = numberOf(params, 'limit') ?? defaultLimit;
   const page = lines.slice(start, limit === 0 ? undefined : start + limit);
-  return new Counted(page.map((t, index) => ({ n: start + index + 1, t })), lines.length);
+  return new Counted(
+    page.map((t, index) => ({ n: start + index + 1, t })),
+    lines.length,
+  );
 }
 
 /** SIGTERM to the task's process group, SIGKILL when it takes longer than 5 s. Answers null whatever came of it. */

@@ -1,6 +1,6 @@
 import { require } from '../auth.ts';
 import { failure, forbidden, parameterError } from '../http/api-error.ts';
-import { flag, integer, list, stringOf, text, type Params, type ParamSpecs } from '../http/parameters.ts';
+import { flag, integer, list, type ParamSpecs, type Params, stringOf, text } from '../http/parameters.ts';
 import type { SimNode } from '../node.ts';
 import type { Call, Route } from '../router.ts';
 import { parseRetention } from '../storage/retention.ts';
@@ -44,7 +44,13 @@ const params: ParamSpecs = {
 /** Starting a backup, its defaults, and the configuration inside a finished one. */
 export const vzdumpRoutes: readonly Route[] = [
   { method: 'POST', path: '/nodes/{node}/vzdump', protected: true, params, handle: startVzdump },
-  { method: 'GET', path: '/nodes/{node}/vzdump/defaults', protected: false, params: { storage: text }, handle: defaults },
+  {
+    method: 'GET',
+    path: '/nodes/{node}/vzdump/defaults',
+    protected: false,
+    params: { storage: text },
+    handle: defaults,
+  },
   {
     method: 'GET',
     path: '/nodes/{node}/vzdump/extractconfig',
@@ -83,7 +89,8 @@ function checkAllowed({ caller, params: given }: Call): void {
   for (const key of ['script', 'dumpdir', 'tmpdir', 'job-id']) {
     if (given[key] !== undefined) throw parameterError({ [key]: 'Only root may set this option.' });
   }
-  for (const key of ['bwlimit', 'ionice', 'performance']) if (given[key] !== undefined) require(caller, '/', 'Sys.Modify');
+  for (const key of ['bwlimit', 'ionice', 'performance'])
+    if (given[key] !== undefined) require(caller, '/', 'Sys.Modify');
   checkParameters(given);
   const prune = stringOf(given, 'prune-backups');
   if (prune !== undefined) require(caller, `/storage/${stringOf(given, 'storage') ?? 'local'}`, 'Datastore.Allocate');
@@ -95,12 +102,16 @@ function checkParameters(given: Params): void {
   if (retention?.kind === 'error') throw parameterError({ 'prune-backups': retention.error });
   if (given['vmid'] !== undefined) {
     for (const key of ['all', 'exclude', 'pool']) {
-      if (given[key] !== undefined && given[key] !== 0) throw parameterError({ [key]: "option conflicts with option 'vmid'" });
+      if (given[key] !== undefined && given[key] !== 0)
+        throw parameterError({ [key]: "option conflicts with option 'vmid'" });
     }
-    const odd = String(given['vmid']).split(/[,;\s]+/).find((vmid) => !/^[1-9]\d{2,8}$/.test(vmid));
+    const odd = String(given['vmid'])
+      .split(/[,;\s]+/)
+      .find((vmid) => !/^[1-9]\d{2,8}$/.test(vmid));
     if (odd !== undefined) throw parameterError({ vmid: 'invalid format - value does not look like a valid VM ID\n' });
   }
-  if (String(given['notes-template'] ?? '').includes('\n')) throw parameterError({ 'notes-template': 'contains a line feed' });
+  if (String(given['notes-template'] ?? '').includes('\n'))
+    throw parameterError({ 'notes-template': 'contains a line feed' });
   if (given['notes-template'] !== undefined && given['storage'] === undefined) {
     throw parameterError({ storage: "missing property - 'notes-template' requires this property" });
   }
@@ -110,11 +121,18 @@ function checkParameters(given: Params): void {
 }
 
 function guestsOf(node: SimNode, given: Params): number[] {
-  const named = (key: string): number[] => (stringOf(given, key) ?? '').split(/[,;\s]+/).filter((part) => part !== '').map(Number);
+  const named = (key: string): number[] =>
+    (stringOf(given, key) ?? '')
+      .split(/[,;\s]+/)
+      .filter((part) => part !== '')
+      .map(Number);
   if (given['vmid'] !== undefined) return named('vmid').sort((a, b) => a - b);
   if (given['all'] !== 1 && given['exclude'] === undefined) return [];
   const excluded = named('exclude');
-  return node.guests.list().map((guest) => guest.vmid).filter((vmid) => !excluded.includes(vmid));
+  return node.guests
+    .list()
+    .map((guest) => guest.vmid)
+    .filter((vmid) => !excluded.includes(vmid));
 }
 
 function jobOf(call: Call, upid: string, vmids: number[], postedAtMs: number): VzdumpJob {

@@ -24,8 +24,12 @@ function make(keyFile: string, certFile: string, node: string): void {
   const temporary = `${certFile}.new`;
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
   const names = ['-subj', `/CN=${node}`, '-addext', `subjectAltName=DNS:${node},DNS:localhost,IP:127.0.0.1`];
-  execFileSync('openssl', ['req', '-x509', ...curve, '-nodes', '-days', '3650', '-keyout', keyFile, '-out', temporary, ...names], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  execFileSync(
+    'openssl',
+    ['req', '-x509', ...curve, '-nodes', '-days', '3650', '-keyout', keyFile, '-out', temporary, ...names],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
   renameSync(temporary, certFile);
 }

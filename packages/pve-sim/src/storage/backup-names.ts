@@ -21,7 +21,9 @@ export function logTime(at: Date): string {
 
 export function parseBackupName(file: string): BackupName | null {
   const match =
-    /^vzdump-(lxc|qemu)-(\d+)-(\d{4})_(\d\d)_(\d\d)-(\d\d)_(\d\d)_(\d\d)\.((?:tar|vma)(?:\.(?:zst|gz|lzo))?)$/.exec(file);
+    /^vzdump-(lxc|qemu)-(\d+)-(\d{4})_(\d\d)_(\d\d)-(\d\d)_(\d\d)_(\d\d)\.((?:tar|vma)(?:\.(?:zst|gz|lzo))?)$/.exec(
+      file,
+    );
   if (match === null) return null;
   const [year, month, day, hour, minute, second] = match.slice(3, 9).map(Number);
   const at = new Date(year ?? 0, (month ?? 1) - 1, day, hour, minute, second);

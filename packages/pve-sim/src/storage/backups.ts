@@ -79,7 +79,18 @@ function listDir(storage: StorageSpec): Backup[] {
     if (parsed === null) return [];
     const path = join(folder, file);
     const { type, vmid, ctime, format } = parsed;
-    return [withAttributes({ storage, volid: `${storage.id}:backup/${file}`, type, vmid, ctime, format, path, size: sizeOf(path) })];
+    return [
+      withAttributes({
+        storage,
+        volid: `${storage.id}:backup/${file}`,
+        type,
+        vmid,
+        ctime,
+        format,
+        path,
+        size: sizeOf(path),
+      }),
+    ];
   });
 }
 
@@ -92,7 +103,16 @@ function listPbs(storage: StorageSpec): Backup[] {
         const path = join(storage.dir, name, pbsArchive);
         if (parsed === null || !existsSync(path)) return [];
         const format = parsed.type === 'lxc' ? 'pbs-ct' : 'pbs-vm';
-        return [withAttributes({ storage, volid: `${storage.id}:backup/${name}`, ...parsed, format, path, size: sizeOf(path) })];
+        return [
+          withAttributes({
+            storage,
+            volid: `${storage.id}:backup/${name}`,
+            ...parsed,
+            format,
+            path,
+            size: sizeOf(path),
+          }),
+        ];
       }),
     ),
   );

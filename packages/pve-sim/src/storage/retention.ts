@@ -49,7 +49,12 @@ export function markForPrune(backups: readonly Backup[], retention: Retention): 
 }
 
 /** Keeps the newest of each period until `count` periods are covered; what an earlier rule kept does not count again. */
-function keepByRule(newestFirst: readonly Backup[], kept: Set<Backup>, rule: (typeof rules)[number], count: number): void {
+function keepByRule(
+  newestFirst: readonly Backup[],
+  kept: Set<Backup>,
+  rule: (typeof rules)[number],
+  count: number,
+): void {
   const covered = new Set<string>();
   for (const backup of newestFirst) if (kept.has(backup) && rule !== 'keep-last') covered.add(periodOf(backup, rule));
   const already = covered.size;

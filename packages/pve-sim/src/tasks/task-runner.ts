@@ -29,7 +29,15 @@ export function taskRunner(tasks: TaskStore, node: string): TaskRunner {
       // No real process has such a number: nobody can signal somebody else's by mistake.
       const pid = guestPid(next);
       const started = Date.now();
-      const fields = { node, pid, pstart: Math.floor(started / 10) % 0xffff_ffff, starttime: Math.floor(started / 1000), type, id, user: caller.id };
+      const fields = {
+        node,
+        pid,
+        pstart: Math.floor(started / 10) % 0xffff_ffff,
+        starttime: Math.floor(started / 1000),
+        type,
+        id,
+        user: caller.id,
+      };
       const { upid } = tasks.create(fields, false);
       const abort = new AbortController();
       running.set(upid, abort);

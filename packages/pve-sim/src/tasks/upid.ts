@@ -15,7 +15,9 @@ export function formatUpid(fields: UpidFields): string {
 }
 
 export function parseUpid(text: string): UpidFields | null {
-  const match = /^UPID:([^:\s]+):([0-9A-F]{8}):([0-9A-F]{8,9}):([0-9A-F]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$/i.exec(text);
+  const match = /^UPID:([^:\s]+):([0-9A-F]{8}):([0-9A-F]{8,9}):([0-9A-F]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$/i.exec(
+    text,
+  );
   if (match === null) return null;
   const [, node = '', pid = '', pstart = '', starttime = '', type = '', id = '', user = ''] = match;
   return {

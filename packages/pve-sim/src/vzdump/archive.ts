@@ -33,33 +33,72 @@ function saveConfig(task: BackupTask): void {
   const { config, description } = task.guest;
   const folder = join(task.paths.temporary, 'etc', 'vzdump');
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(task.paths.temporary, savedConfigName(task.guest.kind)), renderConfig({ config, description, pending: {}, snapshots: {} }));
+  writeFileSync(
+    join(task.paths.temporary, savedConfigName(task.guest.kind)),
+    renderConfig({ config, description, pending: {}, snapshots: {} }),
+  );
   writeFileSync(join(folder, 'pct.fw'), '');
 }
 
 /** The pipeline as vzdump's log names it when it fails, with our paths in it. */
 function pipelineOf(task: BackupTask): { tar: string[]; compressor: string[]; label: string } {
-  const tar = ['tar', 'cpf', '-', '--totals', '--one-file-system', '-p', '--sparse', '--numeric-owner', '--acls', '--xattrs'];
-  tar.push('--xattrs-include=user.*', '--xattrs-include=security.capability', '--warning=no-file-ignored', '--warning=no-xattr-write');
-  tar.push(`--directory=${task.paths.temporary}`, savedConfigName(task.guest.kind), './etc/vzdump/pct.fw', `--directory=${task.source}`);
-  tar.push('--no-anchored', '--exclude=lost+found', '--anchored', ...excludes(task).map((path) => `--exclude=${path}`), './');
+  const tar = [
+    'tar',
+    'cpf',
+    '-',
+    '--totals',
+    '--one-file-system',
+    '-p',
+    '--sparse',
+    '--numeric-owner',
+    '--acls',
+    '--xattrs',
+  ];
+  tar.push(
+    '--xattrs-include=user.*',
+    '--xattrs-include=security.capability',
+    '--warning=no-file-ignored',
+    '--warning=no-xattr-write',
+  );
+  tar.push(
+    `--directory=${task.paths.temporary}`,
+    savedConfigName(task.guest.kind),
+    './etc/vzdump/pct.fw',
+    `--directory=${task.source}`,
+  );
+  tar.push(
+    '--no-anchored',
+    '--exclude=lost+found',
+    '--anchored',
+    ...excludes(task).map((path) => `--exclude=${path}`),
+    './',
+  );
   const compressor = compressorOf(task.options.compress);
   const quoted = tar.map((word) => (/^[\w!%+,\-./:@^]+$/.test(word) ? word : `'${word}'`)).join(' ');
   const throttle = task.options.bwlimit > 0 ? ` | cstream -t ${task.options.bwlimit * 1024}` : '';
-  const compress = compressor.length === 0 ? '' : ` | ${compressor.map((word) => (word.startsWith('--') ? `'${word}'` : word)).join(' ')}`;
+  const compress =
+    compressor.length === 0
+      ? ''
+      : ` | ${compressor.map((word) => (word.startsWith('--') ? `'${word}'` : word)).join(' ')}`;
   return { tar, compressor, label: `set -o pipefail && ${quoted}${throttle}${compress} >${task.paths.growing}` };
 }
 
 async function runTar(task: BackupTask): Promise<string[]> {
   const { worker, paths, vmid, storage } = task;
   const failure = worker.faults.take('fail_archive', (fault) => fault.vmid === undefined || fault.vmid === vmid);
-  const full = worker.faults.take('storage_full', (fault) => fault.storage === undefined || fault.storage === storage.id);
+  const full = worker.faults.take(
+    'storage_full',
+    (fault) => fault.storage === undefined || fault.storage === storage.id,
+  );
   const { tar, compressor, label } = pipelineOf(task);
   if (failure !== null) throw new Error(`command '${label}' failed: ${failure.text}`);
-  const output = full === null ? paths.growing : '/dev/full';
+  if (full !== null) {
+    worker.log.info('zstd: error 70 : Write error : cannot write block : No space left on device ');
+    throw new Error(`command '${label}' failed: exit code 70`);
+  }
   const lines: string[] = [];
   const script = compressor.length === 0 ? '"${@:3}" >"$1"' : '"${@:3}" | $2 >"$1"';
-  const args = ['-o', 'pipefail', '-c', script, 'archive', output, compressor.join(' '), ...tar];
+  const args = ['-o', 'pipefail', '-c', script, 'archive', paths.growing, compressor.join(' '), ...tar];
   try {
     await runProgram('bash', args, { label, line: (text) => lines.push(text), signal: worker.signal });
   } catch (error) {
@@ -92,4 +131,3 @@ function excludes(task: BackupTask): string[] {
   const paths = [...task.options.excludePaths, ...standard, ...volumes];
   return [...paths.map((path) => (path.startsWith('/') ? `.${path}` : path)), `./${ownFolder}`];
 }
-

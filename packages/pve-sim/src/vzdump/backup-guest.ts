@@ -1,10 +1,26 @@
 import { copyFileSync, existsSync, rmSync } from 'node:fs';
-import { isSubvolume } from '../guests/volume-snapshot.ts';
 import { thawGuest } from '../guests/power.ts';
+import { isSubvolume } from '../guests/volume-snapshot.ts';
 import { logTime } from '../storage/backup-names.ts';
 import { listBackups } from '../storage/backups.ts';
-import { hook, logOnlineAgain, nowSeconds, pace, pathsOf, prepareFolders, type BackupTask, type JobSetup } from './backup-task.ts';
-import { captureByStop, captureBySnapshot, captureBySuspend, forgetSnapshot, powerOn, prepareContainer } from './capture-container.ts';
+import {
+  type BackupTask,
+  hook,
+  type JobSetup,
+  logOnlineAgain,
+  nowSeconds,
+  pace,
+  pathsOf,
+  prepareFolders,
+} from './backup-task.ts';
+import {
+  captureBySnapshot,
+  captureByStop,
+  captureBySuspend,
+  forgetSnapshot,
+  powerOn,
+  prepareContainer,
+} from './capture-container.ts';
 import { callVmHooks, prepareVm } from './capture-vm.ts';
 import { produceBackup } from './produce-backup.ts';
 
@@ -109,7 +125,9 @@ function checkLimit(setup: JobSetup, vmid: number, kind: 'lxc' | 'qemu'): void {
   const keepsAll = (retention['keep-all'] ?? 0) !== 0;
   const limit = keepsAll ? 0 : Object.values(retention).reduce((sum, count) => sum + count, 0);
   if (limit === 0 || options.remove || options.protected) return;
-  const mine = listBackups(storage).filter((backup) => backup.vmid === vmid && backup.type === kind && !backup.protected);
+  const mine = listBackups(storage).filter(
+    (backup) => backup.vmid === vmid && backup.type === kind && !backup.protected,
+  );
   if (mine.length < limit) return;
   throw new Error(
     `There is a max backup limit of ${limit} enforced by the target storage or the vzdump parameters. Either increase the limit or delete old backups.`,
@@ -126,7 +144,8 @@ async function cleanUp(task: BackupTask): Promise<void> {
   }
   if (owes.resume || owes.restart) await warning(task, bringBack(task));
   rmSync(paths.growing, { force: true });
-  if (existsSync(paths.temporary) && !(await isSubvolume(paths.temporary))) rmSync(paths.temporary, { recursive: true, force: true });
+  if (existsSync(paths.temporary) && !(await isSubvolume(paths.temporary)))
+    rmSync(paths.temporary, { recursive: true, force: true });
 }
 
 async function bringBack(task: BackupTask): Promise<void> {
@@ -173,5 +192,7 @@ export function messageOf(error: unknown): string {
 }
 
 function clockTime(seconds: number): string {
-  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60].map((part) => String(part).padStart(2, '0')).join(':');
+  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
+    .map((part) => String(part).padStart(2, '0'))
+    .join(':');
 }

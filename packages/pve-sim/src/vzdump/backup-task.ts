@@ -88,7 +88,12 @@ export function prepareFolders(paths: BackupPaths): void {
 }
 
 /** Calls the hook of a job for itself (`task` null) or for the guest at hand. Without a script nothing happens. */
-export async function hook(setup: JobSetup, phase: HookPhase, task: BackupTask | null, signal?: AbortSignal): Promise<void> {
+export async function hook(
+  setup: JobSetup,
+  phase: HookPhase,
+  task: BackupTask | null,
+  signal?: AbortSignal,
+): Promise<void> {
   const { options, storage, worker } = setup;
   if (options.script === null) return;
   await callHook({

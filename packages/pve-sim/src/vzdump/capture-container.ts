@@ -1,6 +1,6 @@
 import { freezeGuest, startGuest, stopGuest, thawGuest } from '../guests/power.ts';
 import { removeSnapshot, takeSnapshot } from '../guests/volume-snapshot.ts';
-import { hook, logOnlineAgain, nowSeconds, pace, type BackupTask } from './backup-task.ts';
+import { type BackupTask, hook, logOnlineAgain, nowSeconds, pace } from './backup-task.ts';
 import { runProgram, wait } from './programs.ts';
 import { describeVolume, volumesOf } from './volumes.ts';
 
@@ -142,7 +142,7 @@ async function makeSnapshot(task: BackupTask, freeze: boolean): Promise<void> {
   if (freeze) await freezeGuest(task.guest);
   try {
     await holdFreeze(task);
-    task.source = await takeSnapshot(task.guest.dir, snapshotName, warnHere);
+    task.source = await takeSnapshot(task.guest.dir, snapshotName);
   } finally {
     if (freeze) await thawGuest(task.guest);
   }
@@ -180,7 +180,15 @@ async function sync(task: BackupTask, which: 'first' | 'final'): Promise<void> {
   worker.log.info(`starting ${which} sync /proc/${guest.pid}/root/ to ${paths.temporary}`);
   const began = performance.now();
   const clear = ['-c', 'find "$1" -mindepth 1 -maxdepth 1 -exec rm -rf {} +; exec cp -a --reflink=auto "$2/." "$1"'];
+  const full = worker.faults.take(
+    'storage_full',
+    (fault) => fault.storage === undefined || fault.storage === task.storage.id,
+  );
   const label = 'rsync --stats -h -X -A --numeric-ids -aH --delete --no-whole-file --sparse --one-file-system';
+  if (full !== null) {
+    worker.log.error(`rsync: [receiver] write failed on "${paths.temporary}/data": No space left on device (28)`);
+    throw new Error(`command '${label}' failed: exit code 11`);
+  }
   await runProgram('sh', [...clear, 'sync', paths.temporary, guest.dir], { label, signal: worker.signal });
   const bytes = which === 'first' ? await sizeOf(paths.temporary) : 0;
   const seconds = Math.round((performance.now() - began) / 1000);
@@ -203,8 +211,4 @@ function humanBytes(bytes: number): string {
     unit += 1;
   }
   return unit === 0 ? String(value) : `${value.toFixed(2)}${units[unit]}`;
-}
-
-function warnHere(line: string): void {
-  process.stderr.write(`pve-sim: ${line}\n`);
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { freezeGuest, thawGuest } from '../guests/power.ts';
 import { removeSnapshot, takeSnapshot } from '../guests/volume-snapshot.ts';
-import { hook, nowSeconds, type BackupTask } from './backup-task.ts';
+import { type BackupTask, hook, nowSeconds } from './backup-task.ts';
 import { powerOff, powerOn, preStop, startBackup } from './capture-container.ts';
 import { wait } from './programs.ts';
 
@@ -12,11 +12,15 @@ export async function prepareVm(task: BackupTask): Promise<void> {
   const { guest, worker } = task;
   task.source = guest.dir;
   worker.log.info(`VM Name: ${guest.config['name'] ?? `VM ${guest.vmid}`}`);
-  for (const disk of Object.keys(guest.config).filter((key) => /^(scsi|virtio|sata|ide)\d+$/.test(key)).sort()) {
+  for (const disk of Object.keys(guest.config)
+    .filter((key) => /^(scsi|virtio|sata|ide)\d+$/.test(key))
+    .sort()) {
     const [volume = '', ...options] = String(guest.config[disk]).split(',');
     const size = options.find((option) => option.startsWith('size='))?.slice(5) ?? '';
     const out = options.includes('backup=0');
-    worker.log.info(out ? `exclude disk '${disk}' '${volume}' (backup=no)` : `include disk '${disk}' '${volume}' ${size}`);
+    worker.log.info(
+      out ? `exclude disk '${disk}' '${volume}' (backup=no)` : `include disk '${disk}' '${volume}' ${size}`,
+    );
   }
 }
 
@@ -56,7 +60,7 @@ export async function startVmBackup(task: BackupTask): Promise<{ folder: string;
   let folder: string;
   try {
     await freezeMayHang(task);
-    folder = await takeSnapshot(guest.dir, 'vzdump', (line) => process.stderr.write(`pve-sim: ${line}\n`));
+    folder = await takeSnapshot(guest.dir, 'vzdump');
   } finally {
     if (agent) {
       worker.log.info("issuing guest-agent 'fs-thaw' command");
@@ -73,7 +77,9 @@ export async function startVmBackup(task: BackupTask): Promise<{ folder: string;
 export function logVmProgress(task: BackupTask, bytes: number, seconds: number): void {
   const { log } = task.worker;
   const rate = gibibytes(bytes / Math.max(seconds, 0.001));
-  log.info(`100% (${gibibytes(bytes)} of ${gibibytes(bytes)}) in ${Math.max(1, Math.round(seconds))}s, read: ${rate}/s, write: ${rate}/s`);
+  log.info(
+    `100% (${gibibytes(bytes)} of ${gibibytes(bytes)}) in ${Math.max(1, Math.round(seconds))}s, read: ${rate}/s, write: ${rate}/s`,
+  );
   log.info(`transferred ${gibibytes(bytes)} in ${Math.max(1, Math.round(seconds))} seconds (${rate}/s)`);
 }
 
@@ -93,6 +99,7 @@ async function freezeMayHang(task: BackupTask): Promise<void> {
 }
 
 function gibibytes(bytes: number): string {
-  const [unit, size] = bytes >= 1024 ** 3 ? ['GiB', 1024 ** 3] : bytes >= 1024 ** 2 ? ['MiB', 1024 ** 2] : ['KiB', 1024];
+  const [unit, size] =
+    bytes >= 1024 ** 3 ? ['GiB', 1024 ** 3] : bytes >= 1024 ** 2 ? ['MiB', 1024 ** 2] : ['KiB', 1024];
   return `${(bytes / Number(size)).toFixed(1)} ${unit}`;
 }

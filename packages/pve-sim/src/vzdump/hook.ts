@@ -52,7 +52,11 @@ export async function callHook(call: HookCall): Promise<void> {
   add('HOSTNAME', call.guest?.hostname);
   add('TARGET', call.guest?.target);
   add('LOGFILE', call.guest?.logfile);
-  await runProgram(call.script, args, { env, line: call.line, ...(call.signal === undefined ? {} : { signal: call.signal }) });
+  await runProgram(call.script, args, {
+    env,
+    line: call.line,
+    ...(call.signal === undefined ? {} : { signal: call.signal }),
+  });
 }
 
 function checkScript(script: string): void {

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
+import type { Faults } from '../faults.ts';
 import { lockHolder, releaseFileLock, tryFileLock } from '../state/files.ts';
 import { wait } from './programs.ts';
 import type { TaskLog } from './task-log.ts';
-import type { Faults } from '../faults.ts';
 
 /** One vzdump job at a time on a node. The name is the one its log lines use. */
 const lockName = '/var/run/vzdump.lock';

@@ -1,6 +1,6 @@
-import { listBackups, removeBackup, setNotes, setProtected, type Backup } from '../storage/backups.ts';
-import { describeRetention, markForPrune } from '../storage/retention.ts';
 import { nameOf } from '../guests/guest-record.ts';
+import { type Backup, listBackups, removeBackup, setNotes, setProtected } from '../storage/backups.ts';
+import { describeRetention, markForPrune } from '../storage/retention.ts';
 import { describeSize, writeArchive } from './archive.ts';
 import type { BackupTask } from './backup-task.ts';
 import { logVmProgress, startVmBackup } from './capture-vm.ts';
@@ -50,7 +50,9 @@ function announcePbs(task: BackupTask): void {
   const { log } = worker;
   const client = `/usr/bin/proxmox-backup-client backup --crypt-mode=none pct.conf:${paths.temporary}/etc/vzdump/pct.conf root.pxar:${task.source}`;
   log.info('set max number of entries in memory for file-based backups to 1048576');
-  log.info(`run: lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- ${client} --backup-type ct --backup-id ${vmid} --repository ${storage.id}`);
+  log.info(
+    `run: lxc-usernsexec -m u:0:100000:65536 -m g:0:100000:65536 -- ${client} --backup-type ct --backup-id ${vmid} --repository ${storage.id}`,
+  );
   log.info(`Starting backup: ${paths.target}`);
   log.info(`Client name: ${worker.job.node}`);
   log.info(`Starting backup protocol: ${new Date().toUTCString()}`);
@@ -62,7 +64,9 @@ function summarisePbs(task: BackupTask, bytes: number, seconds: number): void {
   const { log } = task.worker;
   const size = `${(bytes / 1024 ** 2).toFixed(3)} MiB`;
   const rate = `${(bytes / 1024 ** 2 / Math.max(seconds, 0.01)).toFixed(3)} MiB/s`;
-  log.info(`root.pxar: had to backup ${size} of ${size} (compressed ${size}) in ${seconds.toFixed(2)} s (average ${rate})`);
+  log.info(
+    `root.pxar: had to backup ${size} of ${size} (compressed ${size}) in ${seconds.toFixed(2)} s (average ${rate})`,
+  );
   log.info(`Duration: ${seconds.toFixed(2)}s`);
   log.info(`End Time: ${new Date().toUTCString()}`);
 }
@@ -117,5 +121,7 @@ function prune(task: BackupTask): void {
     worker.log.info(`removing backup '${backup.volid}'`);
     removeBackup(backup);
   }
-  worker.log.info(`pruned ${doomed.length} backup(s)${doomed.length > 0 ? ' not covered by keep-retention policy' : ''}`);
+  worker.log.info(
+    `pruned ${doomed.length} backup(s)${doomed.length > 0 ? ' not covered by keep-retention policy' : ''}`,
+  );
 }

@@ -1,6 +1,6 @@
 import { parseRetention } from '../storage/retention.ts';
 import { backupGuest, messageOf } from './backup-guest.ts';
-import { hook, pace, type JobSetup } from './backup-task.ts';
+import { hook, type JobSetup, pace } from './backup-task.ts';
 import type { VzdumpOptions } from './job.ts';
 import { takeNodeLock } from './node-lock.ts';
 import { wait } from './programs.ts';
@@ -42,7 +42,12 @@ async function setUp(worker: Worker): Promise<JobSetup> {
   const problems: string[] = [];
   const placeholder = storage ?? { id: options.storage, dir: job.state };
   const began = performance.now();
-  const setup: JobSetup = { worker, options, storage: placeholder, retention: retentionOf(worker, options, placeholder.prune) };
+  const setup: JobSetup = {
+    worker,
+    options,
+    storage: placeholder,
+    retention: retentionOf(worker, options, placeholder.prune),
+  };
   try {
     await hook(setup, 'job-init', null, worker.signal);
   } catch (error) {
@@ -51,11 +56,19 @@ async function setUp(worker: Worker): Promise<JobSetup> {
   await pace(setup, began, job.delays.jobStartMs);
   if (storage === undefined) {
     const gone = `storage '${options.storage}' does not exist`;
-    problems.push(`could not activate storage '${options.storage}': ${gone}`, `could not get storage information for '${options.storage}': ${gone}`);
-  } else if (storage.active === false || faults.peek('storage_inactive', (fault) => fault.storage === storage.id) !== null) {
+    problems.push(
+      `could not activate storage '${options.storage}': ${gone}`,
+      `could not get storage information for '${options.storage}': ${gone}`,
+    );
+  } else if (
+    storage.active === false ||
+    faults.peek('storage_inactive', (fault) => fault.storage === storage.id) !== null
+  ) {
     problems.push(`could not activate storage '${storage.id}': storage '${storage.id}' is not online`);
   } else if (!(storage.content ?? 'backup').split(',').includes('backup')) {
-    problems.push(`could not get storage information for '${storage.id}': can't use storage '${storage.id}' for backups - wrong content type`);
+    problems.push(
+      `could not get storage information for '${storage.id}': can't use storage '${storage.id}' for backups - wrong content type`,
+    );
   }
   if (problems.length > 0) throw new Error(problems.join('\n'));
   return setup;
@@ -70,7 +83,8 @@ async function runGuests(setup: JobSetup): Promise<void> {
   try {
     const vmids = [...job.vmids].sort((a, b) => a - b);
     const forbidden = vmids.filter((vmid) => job.forbidden.includes(vmid));
-    if (forbidden[0] !== undefined && !job.all) throw new Error(`Permission check failed (/vms/${forbidden[0]}, VM.Backup)`);
+    if (forbidden[0] !== undefined && !job.all)
+      throw new Error(`Permission check failed (/vms/${forbidden[0]}, VM.Backup)`);
     await hook(setup, 'job-start', null, worker.signal);
     for (const vmid of vmids.filter((candidate) => !forbidden.includes(candidate))) {
       if (!(await backupGuest(setup, vmid))) failed += 1;

@@ -1,4 +1,4 @@
-import { volumeStorages, type GuestRecord } from '../guests/guest-record.ts';
+import { type GuestRecord, volumeStorages } from '../guests/guest-record.ts';
 
 /** One volume of a container as vzdump looks at it. */
 export interface Volume {
@@ -22,7 +22,9 @@ export function volumesOf(guest: GuestRecord): Volume[] {
 
 export function parseVolume(key: string, text: string): Volume {
   const [source = '', ...parts] = text.split(',');
-  const options = new Map(parts.map((part): [string, string] => [part.split('=')[0] ?? '', part.slice(part.indexOf('=') + 1)]));
+  const options = new Map(
+    parts.map((part): [string, string] => [part.split('=')[0] ?? '', part.slice(part.indexOf('=') + 1)]),
+  );
   const kind = source.startsWith('/dev/') ? 'device' : source.startsWith('/') ? 'bind' : 'volume';
   const storage = volumeStorages[source.split(':')[0] ?? ''] ?? { type: 'btrfs', snapshots: true };
   return {

@@ -7,8 +7,7 @@ import { openWorker } from './worker.ts';
 // and the hook's parent.
 
 const abort = new AbortController();
-process.on('SIGTERM', () => abort.abort());
-process.on('SIGINT', () => abort.abort());
+for (const name of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const) process.on(name, () => abort.abort());
 
 const nobodyLeft = (): void => process.exit(0);
 process.on('disconnect', nobodyLeft);

@@ -1,5 +1,5 @@
-import { openFaults, type Faults, type KillPoint } from '../faults.ts';
-import { openGuests, type GuestStore } from '../guests/guest-store.ts';
+import { type Faults, type KillPoint, openFaults } from '../faults.ts';
+import { type GuestStore, openGuests } from '../guests/guest-store.ts';
 import { signal } from '../state/processes.ts';
 import { openTasks, type TaskStore } from '../tasks/task-store.ts';
 import type { VzdumpJob } from './job.ts';
