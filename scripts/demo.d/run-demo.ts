@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { waitUntilUp } from '../../test/lab/backup.ts';
 import { containerIdentity } from '../../test/lab/identity.ts';
 import { type Lab, openLab } from '../../test/lab/lab.ts';
 import { lookIntoDatabase } from '../../test/lab/postgres.ts';
@@ -91,17 +92,18 @@ async function proveArchive(lab: Lab, { say }: Demo): Promise<void> {
 
 async function killAndRecover(lab: Lab, { say, project }: { say: Demo['say']; project: string }): Promise<void> {
   say(`\n# the same once more, and kill -9 for the controller while the database is down`);
-  const killed = await killWhileDown(lab, stack);
-  say(`$ felhom-controller backup now &\n$ kill -9 ${killed.pid}        # ${killed.down.join(', ')} down`);
+  const killed = await killWhileDown(lab);
+  say(`$ felhom-controller backup now &\n$ kill -9 ${killed.pid}        # down: ${killed.down.join(', ')}`);
   const before = await acknowledged(project);
-  await waitUntil('everything that ran runs again', async () => (await killed.stillDown()).length === 0, {
-    boundMs: 60_000,
-  });
-  say(
-    `... nobody does anything ...\nback after ${((performance.now() - killed.atMs) / 1_000).toFixed(1)} s, started by the guard:`,
-  );
+  await waitUntilUp(lab, killed.down);
+  const seconds = ((performance.now() - killed.atMs) / 1_000).toFixed(1);
+  say(`... nobody does anything ...\nback after ${seconds} s, started by the guard that the controller left behind:`);
   say((await lab.engine.docker('ps', '--format', '{{.Names}}: {{.Status}}')).trim());
+  await lab.clearFaults();
   await waitUntil('rows are written again', async () => (await acknowledged(project)) > before, { boundMs: 60_000 });
-  await waitUntil('no debt is left', async () => (await lab.inGuest(['recover'])).code === 0, { boundMs: 60_000 });
-  say(`$ felhom-controller status\n${(await lab.inGuest(['status'])).stdout.trim()}`);
+  const status = await waitUntil('nothing is owed any more', async () => {
+    const { stdout } = await lab.inGuest(['status']);
+    return stdout.includes('nothing is owed') && stdout;
+  });
+  say(`$ felhom-controller status\n${status.trim()}`);
 }

@@ -1,5 +1,6 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { borrowedEngine } from './borrowed-engine.ts';
 import { installHook, labVmid, readServed, writeAgentFiles, writeControllerFile } from './configuration.ts';
@@ -142,7 +143,7 @@ async function furnish(shell: Shell): Promise<Lab> {
       const started = agent;
       await waitUntil('the agent answers on its socket', async () => {
         if (started.hasEnded()) throw new Error(`felhom-agent serve ended:\n${started.output().slice(-3_000)}`);
-        return existsSync(join(host, 'agent.sock')) && (await lab.onHost('status')).code !== 10;
+        return await accepts(join(host, 'agent.sock'));
       });
     },
     onHost: async (...args) =>
@@ -239,4 +240,14 @@ async function note(logs: string, name: string, args: readonly string[], end: Ru
     `$ ${args.join(' ')}\n${end.stdout}${end.stderr}[${end.signal ?? end.code}]\n`,
   );
   return await Promise.resolve(end);
+}
+
+async function accepts(socket: string): Promise<boolean> {
+  const connection = createConnection(socket);
+  return await new Promise((done) => {
+    connection.once('connect', () => done(true)).once('error', () => done(false));
+  }).then((answered) => {
+    connection.destroy();
+    return answered === true;
+  });
 }
