@@ -91,7 +91,14 @@ async function readVolumes(client: PveClient, storage: (name: string) => Promise
   const excluded = mounts.filter((mount) => !mount.backup).map((mount) => ({ mount: mount.target ?? mount.key, why: mount.whyNot ?? 'excluded' }));
   const names = [...new Set(included.map((mount) => mount.storage))];
   const types = await Promise.all(names.map(async (name) => (await storage(name).catch(() => null))?.type ?? ''));
-  return { included, excluded, snapshotsPossible: guest.kind === 'qemu' ? true : judgeSnapshots(types), haManaged: status.haManaged };
+  const judged = guest.kind === 'qemu' ? true : judgeSnapshots(types);
+  const snapshotsPossible = judged === 'unknown' && excluded.length === 0 ? await askFeature(client, ref) : judged;
+  return { included, excluded, snapshotsPossible, haManaged: status.haManaged };
+}
+
+/** PVE's own opinion. It counts bind mounts and excluded volumes too, so it is asked only where there are none. */
+async function askFeature(client: PveClient, ref: Parameters<PveClient['guests']['feature']>[0]): Promise<boolean | 'unknown'> {
+  return await client.guests.feature(ref, 'snapshot').catch(() => 'unknown' as const);
 }
 
 function judgeSnapshots(types: readonly string[]): boolean | 'unknown' {

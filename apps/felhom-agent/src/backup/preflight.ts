@@ -66,6 +66,13 @@ export function judgePreflight(
       'Move the volume to a storage with snapshots, exclude it (backup=0), or set on_downgrade: accept.',
     );
   }
+  if (guest.running && policy.mode === 'stop' && volumes?.haManaged === true) {
+    return stop(
+      'policy_refused',
+      'high availability manages the guest and may start it while vzdump has it stopped',
+      'Set mode: snapshot for it, or take it out of high availability.',
+    );
+  }
   return { kind: 'go', excluded: volumes?.excluded ?? [] };
 }
 

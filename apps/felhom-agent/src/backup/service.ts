@@ -34,6 +34,8 @@ export interface ServiceOptions {
   chooseGate: (vmid: number) => 'hook' | 'log';
   /** The guest's targets, the most overdue first. */
   policies: (vmid: number) => readonly BackupPolicy[];
+  /** The storage whose backup waits longest, where that can be told. */
+  mostOverdue: (vmid: number) => Promise<string | undefined>;
   /** Whether the guest has a token, so that a controller may be asked. */
   hasController: (vmid: number) => boolean;
 }
@@ -46,7 +48,10 @@ export function createBackupService(options: ServiceOptions): BackupService {
       const earlier = jobs.ofGuest(vmid).findLast((job) => job.idempotency_key === key);
       const hash = bodyHash(body);
       if (earlier !== undefined) return repeated(earlier, hash);
-      const policy = choosePolicy(options.policies(vmid), body.storage);
+      const storage = body.storage ?? (await options.mostOverdue(vmid));
+      const twin = jobs.ofGuest(vmid).findLast((job) => job.idempotency_key === key);
+      if (twin !== undefined) return repeated(twin, hash);
+      const policy = choosePolicy(options.policies(vmid), storage);
       const open = jobs.openOf(vmid);
       if (open !== undefined) {
         if (open.origin === 'operator' && open.quiesce && !open.claimed && open.phase === 'queued') return await join(driver, open, body, key, hash);
@@ -62,7 +67,7 @@ export function createBackupService(options: ServiceOptions): BackupService {
       return job;
     },
     startForOperator: async (vmid, { storage, quiesce }) => {
-      const policy = choosePolicy(options.policies(vmid), storage);
+      const policy = choosePolicy(options.policies(vmid), storage ?? (await options.mostOverdue(vmid)));
       const open = jobs.openOf(vmid);
       if (open !== undefined) throw busy(open);
       const asked = quiesce && options.hasController(vmid);

@@ -23,7 +23,9 @@ export async function payNotes(driver: Driver, jobId: string): Promise<void> {
 async function writeUntilDone(driver: Driver, jobId: string): Promise<void> {
   for (let attempt = 0; !driver.stop.aborted; attempt += 1) {
     const job = mustGet(driver, jobId);
-    if (job.notes !== 'owed' || job.volid === null) return;
+    if (job.notes !== 'owed') return;
+    // A backup whose volid was never learned has no notes that we could find again.
+    if (job.volid === null) return await durableIfPossible(driver, jobId, { notes: 'none' });
     try {
       await driver.ports.pve.writeNotes(job.volid.split(':')[0] ?? '', job.volid, writeNotesText(job, driver.guestName(job.vmid)));
       const now = mustGet(driver, jobId);

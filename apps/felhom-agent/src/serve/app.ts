@@ -94,7 +94,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     driven.set(jobId, run);
   };
   const common = { driver, newId: options.newId, hostBootId: options.hostBootId, launch };
-  const service = createBackupService({ ...common, chooseGate: () => options.gateKind(), policies: (vmid) => policies(vmid), hasController });
+  const service = createBackupService({ ...common, chooseGate: () => options.gateKind(), policies: (vmid) => policies(vmid), hasController, mostOverdue: (vmid) => due.mostOverdue(vmid) });
   const hook = createHookGate({ ...common, knows: (vmid) => knownVmids().includes(vmid) });
   const due = createDueService({
     pve, jobs, guests, clock, policies, guestName, held: (vmid) => options.guestFiles.get(vmid)?.held ?? null,
@@ -136,7 +136,8 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     guestNow: async (vmid) => await places.now(vmid),
     isCalling: calling,
     recover: async () => {
-      await places.refresh().catch((error: unknown) => options.log('the guests of the node cannot be listed', { error: String(error) }));
+      // Not waited for: a hook that calls now must find us listening, whatever PVE is doing.
+      void places.refresh().catch((error: unknown) => options.log('the guests of the node cannot be listed', { error: String(error) }));
       for (const job of jobs.all()) {
         if (!isUnsettled(job)) continue;
         if (job.host_boot_id !== options.hostBootId) await endByReboot(jobs, job);

@@ -14,6 +14,8 @@ export interface DueService {
   due(vmid: number): Promise<DueAnswer>;
   /** Looks until a backup is due or asked for, for `waitMs` at most. */
   waitForDue(vmid: number, waitMs: number, signal: AbortSignal): Promise<DueAnswer>;
+  /** The storage of the target that waits longest, or undefined when that cannot be told quickly. */
+  mostOverdue(vmid: number): Promise<string | undefined>;
   /** Wakes every waiter: something outside of jobs changed (the configuration). */
   wake(): void;
 }
@@ -30,6 +32,9 @@ export interface DueOptions {
   cacheMs: number;
   log(message: string, fields?: Record<string, unknown>): void;
 }
+
+/** A slow storage must not hold up a request: then the first target is taken. */
+const mostOverdueMs = 3_000;
 
 type Listing = { type: string; items: readonly BackupItem[] };
 type Cache = Map<string, { atMs: number; listing: Promise<Listing | null> }>;
@@ -52,6 +57,12 @@ export function createDueService(options: DueOptions): DueService {
   return {
     due,
     wake: () => changed.notify(),
+    mostOverdue: async (vmid) => {
+      if (options.policies(vmid).length < 2) return undefined;
+      const patience = clock.sleep(mostOverdueMs).then(() => null);
+      const verdict = await Promise.race([judge(options, cache, vmid), patience]);
+      return verdict?.storage ?? undefined;
+    },
     waitForDue: async (vmid, waitMs, signal) => {
       const deadline = clock.monotonicMs() + waitMs;
       for (;;) {

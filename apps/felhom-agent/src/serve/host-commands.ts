@@ -114,6 +114,7 @@ async function startBackups(app: AgentApp, body: z.output<typeof startSchema>): 
   const vmids = body.vmids ?? (body.all === true || body.due === true ? app.knownVmids() : []);
   const wanted: number[] = [];
   for (const vmid of new Set(vmids)) {
+    if (body.vmids === undefined && (await app.guestNow(vmid).catch(() => null)) === null) continue;
     if (body.due !== true || (await app.due.due(vmid)).due) wanted.push(vmid);
   }
   return { started: await Promise.all(wanted.map(async (vmid) => await startOne(app, vmid, body))) };
