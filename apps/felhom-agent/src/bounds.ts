@@ -1,4 +1,4 @@
-import { durationMs } from '@felhom/cli/quantity.ts';
+import { durationMs } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 
 /**

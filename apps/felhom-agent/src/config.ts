@@ -1,4 +1,4 @@
-import { durationMs, sizeBytes } from '@felhom/cli/quantity.ts';
+import { durationMs, sizeBytes } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
 

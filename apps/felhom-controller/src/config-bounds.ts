@@ -1,4 +1,5 @@
-import { durationMs, formatDuration } from '@felhom/cli/quantity.ts';
+import { formatDuration } from '@felhom/cli/quantity.ts';
+import { durationMs } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { defaultBounds, type QuiesceBounds } from './quiesce/bounds.ts';
 

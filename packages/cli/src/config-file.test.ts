@@ -6,7 +6,8 @@ import { redact } from '@felhom/kernel/redact.ts';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { parseConfig, readConfigText } from './config-file.ts';
-import { durationMs, formatDuration, formatElapsed, parseDuration, parseSize, sizeBytes } from './quantity.ts';
+import { formatDuration, formatElapsed, parseDuration, parseSize } from './quantity.ts';
+import { durationMs, sizeBytes } from './quantity-schema.ts';
 import { readSecretFile } from './secret-file.ts';
 
 const schema = z.strictObject({
