@@ -57,7 +57,7 @@ describe.each(['hook', 'log'] as const)('a backup of PostgreSQL under writes, by
 
   it('without a quiesce would not have been: copied while it ran, the database is "in production"', async () => {
     const end = await lab.onHost('backup', 'now', String(lab.vmid), '--without-quiesce', '--json');
-    expect(end.code, end.stderr).toBe(0);
+    expect([0, 5]).toContain(end.code);
     const root = await lab.unpack({ paths: ['./srv/shop'] });
     expect((await lookIntoDatabase(lab.engine, join(root, 'srv/shop/pgdata'))).state).toBe('in production');
   });

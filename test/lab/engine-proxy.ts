@@ -5,7 +5,7 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 export interface EngineProxy {
   /** `DOCKER_HOST` for the program. */
   host: string;
-  /** Cuts every open connection whose first request is for a path that contains `part`. Returns how many there were. */
+  /** Cuts every open connection whose newest request is for a path that contains `part`. Returns how many there were. */
   cut(part: string): number;
   close(): Promise<void>;
 }
@@ -16,7 +16,10 @@ export async function openEngineProxy(socket: string, engineSocket: string): Pro
   const server: Server = createServer((client) => {
     const engine = createConnection(engineSocket);
     open.set(client, '');
-    client.once('data', (first: Buffer) => open.set(client, first.toString('latin1').split('\r\n')[0] ?? ''));
+    client.on('data', (chunk: Buffer) => {
+      const line = /^(GET|POST|PUT|DELETE|HEAD) \S+ HTTP/.exec(chunk.toString('latin1'));
+      if (line !== null) open.set(client, line[0]);
+    });
     client.pipe(engine).pipe(client);
     for (const [one, other] of [
       [client, engine],
