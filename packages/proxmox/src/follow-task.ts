@@ -28,7 +28,7 @@ export interface FollowOptions {
   onPace?: ((pace: Pace) => void) | undefined;
   /** Bound of each poll. Default 5 s. */
   pollTimeoutMs?: number | undefined;
-  /** The status is asked at least this often. Default 2 s. */
+  /** The status is asked this often, and at once when the log looks like its end. Default 500 ms. */
   statusEveryMs?: number | undefined;
 }
 
@@ -41,6 +41,8 @@ export type FollowEnd =
   | { kind: 'aborted' };
 
 const pageLines = 500;
+/** A task's own last line, and the one after which vzdump exits without (API2/VZDump.pm:144). */
+const lastLine = /^(?:TASK (?:OK|ERROR: |WARNINGS: )|ERROR: can't acquire lock ')/;
 /** "No such task" is believed after this many answers in a row. */
 const believedMissing = 3;
 
@@ -83,7 +85,7 @@ type Look =
 
 /** One look at the log and, when due, at the status. Lines are never lost to a look that fails half-way. */
 function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOptions): () => Promise<Look> {
-  const { signal, pollTimeoutMs = 5_000, statusEveryMs = 2_000 } = options;
+  const { signal, pollTimeoutMs = 5_000, statusEveryMs = 500 } = options;
   const call = { signal, timeoutMs: pollTimeoutMs };
   let unread: LogLine[] = [];
   let next = options.fromLine ?? 1;
@@ -104,7 +106,7 @@ function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOp
     unread.push(...lines);
     next = last.n + 1;
     lastError = lines.findLast(({ text }) => text.startsWith('ERROR: '))?.text.slice('ERROR: '.length) ?? lastError;
-    finishing ||= /^TASK (?:OK|ERROR: |WARNINGS: )/.test(last.text);
+    finishing ||= lastLine.test(last.text);
     return true;
   };
 
