@@ -87,8 +87,16 @@ describe('damage', () => {
     expect(parseJournal(bytes, entry).problems).toEqual([expect.stringContaining('the last')]);
   });
 
+  test('of the last newline makes a torn tail, so that the next record does not grow into it', () => {
+    const bytes = write(records);
+    bytes[bytes.length - 1] = 0x78;
+    expect(read(bytes)).toEqual(records.slice(0, 2));
+    expect(parseJournal(bytes, entry).intactBytes).toBe(write(records.slice(0, 2)).length);
+  });
+
   test('that makes a length ambiguous is no record', () => {
     for (const line of [
+      '8 d44b3b7e {"n":1}\n',
       '07 d44b3b7e {"n":1}\n',
       '7 D44B3B7E {"n":1}\n',
       ' 7 d44b3b7e {"n":1}\n',

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { constants, fstatSync } from 'node:fs';
 import { chmod, mkdir, open, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Disk, systemDisk } from './disk.ts';
 import { lockHolder, readLockHolder } from './lock-holder.ts';
 import { lockProcesses } from './lock-processes.ts';
+import { recordedDisk, systemError } from './recorded-disk.ts';
 import { acquireRunLock, isAlive, processStartTime, type RunLock, waitForLock } from './run-lock.ts';
 import { type ScratchFolder, scratchFolder } from './scratch-disk.ts';
 
@@ -123,6 +124,25 @@ describe('the lock of a run', () => {
     await lock.release();
   });
 
+  test('whose holder cannot be written down does not name the last one', async () => {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, JSON.stringify(await us({ purpose: 'stale' })));
+    const recorded = recordedDisk();
+    recorded.before = (operation) => {
+      if (operation.startsWith('write')) throw systemError('ENOSPC');
+    };
+    const acquired = await acquireRunLock(path, await us({ purpose: 'new' }), recorded.disk);
+    if (acquired.kind !== 'held-by-us') throw new Error('the lock is busy');
+    expect(await acquireRunLock(path, await us())).toEqual({ kind: 'busy', holder: null });
+    await acquired.lock.release();
+  });
+
+  test('does not hang at a pipe in its place, and refuses it', async () => {
+    await mkdir(dirname(path), { recursive: true });
+    execFileSync('mkfifo', [path]);
+    await expect(acquireRunLock(path, await us())).rejects.toMatchObject({ code: 'refused' });
+  });
+
   test('does not follow a symbolic link', async () => {
     await mkdir(dirname(path), { recursive: true });
     const target = join(scratch.path, 'victim');
@@ -221,9 +241,9 @@ describe('another process with the lock', () => {
   test('keeps it although nothing of the program refers to it any more', async () => {
     const other = await holderProcess(`
       acquired.lock = lock = undefined;
-      for (let i = 0; i < 5; i += 1) {
+      for (let i = 0; i < 10; i += 1) {
         globalThis.gc();
-        await new Promise((resolve) => setImmediate(resolve));
+        await new Promise((resolve) => setTimeout(resolve, 5));
       }
       process.stdin.resume();`);
     expect(await acquireRunLock(path, await us())).toMatchObject({ kind: 'busy', holder: { pid: other.pid } });
@@ -251,6 +271,12 @@ describe('looking for the processes of a lock', () => {
     await new Promise((resolve) => child.once('spawn', resolve));
     expect(await lockProcesses(path)).toEqual([]);
     await file.close();
+  });
+
+  test('leaves ourselves out', async () => {
+    const lock = await take();
+    expect(await lockProcesses(path)).toEqual([]);
+    await lock.release();
   });
 
   test('finds none where there is no lock file', async () => {
