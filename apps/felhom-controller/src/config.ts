@@ -1,12 +1,12 @@
-import { dirname, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { type Override, parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
 import { formatDuration } from '@felhom/cli/quantity.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import { boundsSchema } from './config-bounds.ts';
 import type { QuiescePolicy } from './quiesce/policy.ts';
+import { defaultConfigFile, defaultRunDir, defaultStateDir, placesInText } from './state/places.ts';
 
-export const defaultConfigFile = '/etc/felhom/controller.yaml';
 const seeSchema = 'Correct it, then run: felhom-controller config check (config schema tells every key).';
 
 const stackPolicy = z.strictObject({
@@ -31,8 +31,8 @@ const absolutePath = z.string().regex(/^\//, 'expected an absolute path');
 export const configSchema = z.strictObject({
   agents: z.array(agent).max(64).default([]).describe('the agents that may have this guest, tried in order'),
   token_file: absolutePath.default('/etc/felhom/token').describe("holds this guest's token, readable by root alone"),
-  state_dir: absolutePath.default('/var/lib/felhom').describe('marker, run history, generation'),
-  run_dir: absolutePath.default('/run/felhom').describe('the run lock'),
+  state_dir: absolutePath.default(defaultStateDir).describe('marker, run history, generation'),
+  run_dir: absolutePath.default(defaultRunDir).describe('the run lock'),
   grade: z
     .enum(['app-consistent', 'crash-consistent'])
     .default('app-consistent')
@@ -127,13 +127,7 @@ export async function loadConfigForRecovery(
 /** `state_dir` and `run_dir` of a file that does not parse as a whole. */
 async function placesIn(file: string): Promise<Override[]> {
   const text = await readConfigText(file).catch(() => undefined); // Unreadable: the defaults are all there is.
-  const places: Override[] = [];
-  for (const [, key = '', value = ''] of (text ?? '').matchAll(
-    /^(state_dir|run_dir):[ \t]*["']?(\/[^"'\n#]+?)["']?[ \t]*(?:#.*)?$/gm,
-  )) {
-    places.push({ path: [key], value, from: `${dirname(file)}/` });
-  }
-  return places;
+  return Object.entries(placesInText(text ?? '')).map(([key, value]) => ({ path: [key], value, from: file }));
 }
 
 /** What the configuration says about single stacks. */

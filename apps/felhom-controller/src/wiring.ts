@@ -15,7 +15,7 @@ import type { HistoryPort, MarkerPort, RecoverPorts, RunPorts } from './quiesce/
  */
 
 /** The marker of the quiesce cycle: both copies lie in the folder that the recovery timer looks at. */
-export function openMarkers({ state_dir }: Config): MarkerPort {
+export function openMarkers({ state_dir }: Pick<Config, 'state_dir'>): MarkerPort {
   const storeOf = (version: number) =>
     fileMarkerStore({ folder: debtsFolder(state_dir), name: 'quiesce', version, schema: marker });
   const store = storeOf(markerVersion);

@@ -1,4 +1,4 @@
-import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import type { Failure } from '@felhom/kernel/failure.ts';
 import { type Command, CommanderError } from 'commander';
 import { descriptorOutput, type Output } from './output.ts';
 import { createReporter } from './reporter.ts';
@@ -34,7 +34,7 @@ export async function runMain({ argv, build, ...outputs }: MainOptions): Promise
     if (error instanceof CommanderError && (error.exitCode === 0 || error.code === 'commander.help')) {
       return error.exitCode === 0 ? 0 : 2;
     }
-    const failure = error instanceof CommanderError ? usageFailure(error, program, words) : asFailure(error);
+    const failure = await failureOf(error, program, words);
     reporter.failure(failure);
     if (failure.code === 'bug' && process.env['FELHOM_LOG'] === 'debug') reporter.say(stackOf(failure.cause));
     return failure.exit;
@@ -62,7 +62,10 @@ function prepare(command: Command, stdout: Output): void {
   for (const child of command.commands) prepare(child, stdout);
 }
 
-function usageFailure(error: CommanderError, program: Command, words: readonly string[]): Failure {
+/** Anything thrown, as a Failure. The table is loaded here: a command that ends well can do without. */
+async function failureOf(error: unknown, program: Command, words: readonly string[]): Promise<Failure> {
+  const { asFailure, Failure } = await import('@felhom/kernel/failure.ts');
+  if (!(error instanceof CommanderError)) return asFailure(error);
   const [message = 'wrong usage', ...suggestion] = error.message.replace(/^error: /, '').split('\n');
   const help = `${commandPath(program, words)} --help`;
   const hint = [...suggestion.map((line) => line.replace(/^\((.*)\)$/, '$1')), `Usage: ${help}`].join('\n');

@@ -5,8 +5,8 @@ import { stackOf } from '../quiesce/marker.ts';
 import { graceMs, planQuiesce, type QuiescePlan, stopOrder } from '../quiesce/plan.ts';
 import type { KeptContainer, RunResult } from '../quiesce/result.ts';
 import { openEngine, openHistory, openMarkers } from '../wiring.ts';
-import { inStack } from './backup-summary.ts';
 import type { CommandContext } from './context.ts';
+import { inStack } from './names.ts';
 
 interface DryRun {
   schema: 'felhom.backup-plan/1';

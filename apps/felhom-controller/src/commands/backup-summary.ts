@@ -1,6 +1,7 @@
 import { formatElapsed } from '@felhom/cli/quantity.ts';
 import type { DueAnswer } from '@felhom/guest-api/schema.ts';
 import type { RunResult, StackResult, TimelineEntry } from '../quiesce/result.ts';
+import { inStack } from './names.ts';
 
 type Guest = DueAnswer['guest'];
 
@@ -77,12 +78,6 @@ function slowestStop(stacks: readonly StackResult[]): string | null {
     slowest = { text: `${inStack(name, stop.container)} ${formatElapsed(stop.ms)}`, ms: stop.ms };
   }
   return slowest?.text ?? null;
-}
-
-/** `paperless/gotenberg`: Compose repeats the project in a container's name, people do not. */
-export function inStack(stack: string, container: string): string {
-  const short = container.startsWith(`${stack}-`) ? container.slice(stack.length + 1).replace(/-1$/, '') : container;
-  return short === stack || short === '' ? stack : `${stack}/${short}`;
 }
 
 function labelled(label: string, text: string): string {

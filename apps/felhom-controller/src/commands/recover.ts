@@ -5,8 +5,8 @@ import { noAgent } from '../adapters/no-agent.ts';
 import { type Config, loadConfigForRecovery, locateConfig } from '../config.ts';
 import type { RecoverEnd } from '../quiesce/recover.ts';
 import { openAgent } from '../wiring.ts';
-import { inStack } from './backup-summary.ts';
 import type { CommandContext } from './context.ts';
+import { inStack } from './names.ts';
 import { settleDebts } from './settle.ts';
 
 /** `recover`: works without an agent and with a broken configuration, because apps may be down. */

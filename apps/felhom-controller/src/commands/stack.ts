@@ -4,8 +4,8 @@ import type { ContainerState } from '../engine/engine.ts';
 import { stackOf } from '../quiesce/marker.ts';
 import { graceMs, planQuiesce } from '../quiesce/plan.ts';
 import { openEngine } from '../wiring.ts';
-import { inStack } from './backup-summary.ts';
 import type { CommandContext } from './context.ts';
+import { inStack } from './names.ts';
 import { table } from './table.ts';
 
 interface SeenContainer {

@@ -1,14 +1,12 @@
 import { formatElapsed } from '@felhom/cli/quantity.ts';
-import { asFailure, Failure } from '@felhom/kernel/failure.ts';
-import { readHolders } from '../adapters/lock-holders.ts';
-import { type Refusal, readRefusal } from '../adapters/refusal-file.ts';
-import { type LoadedConfig, loadConfig, locateConfig } from '../config.ts';
-import type { RunRecord } from '../history/history.ts';
-import { stackOf } from '../quiesce/marker.ts';
+import { asFailure } from '@felhom/kernel/failure.ts';
+import type { Refusal } from '../adapters/refusal-file.ts';
 import type { MarkerRead, RunHolder } from '../quiesce/ports.ts';
-import { openHistory, openMarkers } from '../wiring.ts';
-import { inStack } from './backup-summary.ts';
+import { type Places, quickPlaces } from '../state/places.ts';
+import { namesIn, textOf } from '../state/quick-files.ts';
+import { glanceAtRuns, type RunGlance } from '../state/run-glance.ts';
 import type { CommandContext } from './context.ts';
+import { inStack } from './names.ts';
 
 /** What lies on disk about this guest; `live` is what docker and the agent say when they are asked. */
 export interface Status {
@@ -20,14 +18,8 @@ export interface Status {
   apps: 'fine' | 'stopped for a run' | 'owed' | 'unknown';
   owed: { stack: string; container: string }[];
   run: { pid: number; what: string; run_id: string | null; deadline_at: string | null } | null;
-  last_run: {
-    run_id: string;
-    started_at: string;
-    outcome: string | null;
-    grade: string | null;
-    message: string | null;
-  } | null;
-  last_backup: { run_id: string; started_at: string; grade: string | null; volid: string | null } | null;
+  last_run: RunGlance | null;
+  last_backup: RunGlance | null;
   refused: Refusal | null;
   /** Why `--check` is not 0, in words. */
   attention: string[];
@@ -40,26 +32,20 @@ interface Live {
   due: boolean | null;
 }
 
-/** `status`: reads state only, so that it answers whatever is broken; `--live` asks. */
+/**
+ * `status`: reads state only, so that it answers whatever is broken; `live` asks. What reads markers, locks
+ * and refusals is loaded where there is one: most of the time there is nothing, and the answer is quick.
+ */
 export async function status(
   context: CommandContext,
   { check, live }: { check: boolean; live: boolean },
 ): Promise<void> {
-  const loaded = await loadConfig(locateConfig(context.flags, context.env));
-  const { config, file, exists } = loaded;
-  const [marker, holders, runs, refused] = await Promise.all([
-    openMarkers(config).read(),
-    readHolders(config.run_dir),
-    openHistory(config).list(20),
-    readRefusal(config.state_dir),
-  ]);
-  const seen = describe({ loaded, marker, holder: holders[0] ?? null, runs, refused });
-  const document: Status = {
-    ...seen,
-    configured: exists,
-    config_file: file,
-    ...(live ? { live: await askLive(context, loaded) } : {}),
-  };
+  const places = quickPlaces(context.flags, context.env) ?? (await placesByYaml(context));
+  const seen = await look(places);
+  const problem = check && places.configured ? await configurationProblem(context) : null;
+  const attention = problem === null ? seen.attention : [...seen.attention, problem];
+  const answers = live ? { live: await askLive(context) } : {};
+  const document: Status = { ...seen, attention, ...answers };
   context.reporter.result(document, () => statusText(document));
   if (!check) return;
   const owed = document.apps === 'owed' || document.apps === 'unknown';
@@ -67,59 +53,71 @@ export async function status(
   else if (document.attention.length > 0) context.setExit(6);
 }
 
-interface Seen {
-  loaded: LoadedConfig;
-  marker: MarkerRead;
-  holder: RunHolder | null;
-  runs: readonly RunRecord[];
-  refused: Refusal | null;
+async function placesByYaml({ flags, env }: CommandContext): Promise<Places> {
+  const { loadConfig, locateConfig } = await import('../config.ts');
+  const { config, file, exists } = await loadConfig(locateConfig(flags, env));
+  return { configFile: file, configured: exists, stateDir: config.state_dir, runDir: config.run_dir };
 }
 
-function describe({ loaded, marker, holder, runs, refused }: Seen): Status {
+/** What `config check` would say, in one line; null when nothing is wrong. */
+async function configurationProblem({ flags, env }: CommandContext): Promise<string | null> {
+  const { loadConfig, locateConfig } = await import('../config.ts');
+  try {
+    await loadConfig(locateConfig(flags, env));
+    return null;
+  } catch (error) {
+    return `the configuration is broken: ${asFailure(error).message}; type: felhom-controller config check`;
+  }
+}
+
+async function look(places: Places): Promise<Status> {
+  const { stateDir, runDir, configFile, configured } = places;
+  const [marker, holder, refused] = [await readMarker(stateDir), await readHolder(runDir), await readRefused(stateDir)];
+  const runs = glanceAtRuns(stateDir, 20);
   const debts = marker.kind === 'present' ? marker.value.debts : [];
-  const last = runs[0] ?? null;
-  const good = runs.find(({ result }) => result?.outcome === 'done') ?? null;
   const found: Status = {
     schema: 'felhom.status/1',
-    configured: loaded.exists,
-    config_file: loaded.file,
-    state_dir: loaded.config.state_dir,
+    configured,
+    config_file: configFile,
+    state_dir: stateDir,
     apps: appsWord(marker, holder),
-    owed: debts.map((debt) => ({ stack: stackOf(debt), container: debt.name })),
-    run:
-      holder === null
-        ? null
-        : { pid: holder.pid, what: holder.what, run_id: holder.runId, deadline_at: isoOrNull(holder.deadlineMs) },
-    last_run: last === null ? null : lastRun(last),
-    last_backup:
-      good?.result == null
-        ? null
-        : {
-            run_id: good.run.runId,
-            started_at: good.result.started_at,
-            grade: good.result.grade,
-            volid: good.result.volid,
-          },
+    owed: debts.map(({ project, name }) => ({ stack: project ?? name, container: name })),
+    run: holder === null ? null : describeHolder(holder),
+    last_run: runs[0] ?? null,
+    last_backup: runs.find(({ outcome }) => outcome === 'done') ?? null,
     refused,
     attention: [],
   };
   return { ...found, attention: attentionOf(found, marker) };
 }
 
+async function readMarker(stateDir: string): Promise<MarkerRead> {
+  if (namesIn(`${stateDir}/debts`).length === 0) return { kind: 'absent' };
+  const { openMarkers } = await import('../wiring.ts');
+  return await openMarkers({ state_dir: stateDir }).read();
+}
+
+async function readHolder(runDir: string): Promise<RunHolder | null> {
+  // A lock that is free has an empty file.
+  if (namesIn(runDir).every((name) => !/^engine-.*\.lock$/.test(name) || !textOf(`${runDir}/${name}`))) return null;
+  const { readHolders } = await import('../adapters/lock-holders.ts');
+  return (await readHolders(runDir))[0] ?? null;
+}
+
+async function readRefused(stateDir: string): Promise<Refusal | null> {
+  if (!namesIn(`${stateDir}/identity`).includes('refused.json')) return null;
+  const { readRefusal } = await import('../adapters/refusal-file.ts');
+  return await readRefusal(stateDir);
+}
+
+function describeHolder({ pid, what, runId, deadlineMs }: RunHolder): NonNullable<Status['run']> {
+  return { pid, what, run_id: runId, deadline_at: deadlineMs === null ? null : new Date(deadlineMs).toISOString() };
+}
+
 function appsWord(marker: MarkerRead, holder: RunHolder | null): Status['apps'] {
   if (marker.kind === 'absent') return 'fine';
   if (holder !== null) return 'stopped for a run';
   return marker.kind === 'present' ? 'owed' : 'unknown';
-}
-
-function lastRun({ run, result }: RunRecord): NonNullable<Status['last_run']> {
-  return {
-    run_id: run.runId,
-    started_at: new Date(run.startedAtMs).toISOString(),
-    outcome: result?.outcome ?? null,
-    grade: result?.grade ?? null,
-    message: result?.error?.message ?? result?.grade_reason ?? null,
-  };
 }
 
 function attentionOf(status: Status, marker: MarkerRead): string[] {
@@ -154,12 +152,11 @@ function ownedWords({ owed }: Status): string {
   return owed.map(({ stack, container }) => inStack(stack, container)).join(', ');
 }
 
-function isoOrNull(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
-}
-
-async function askLive({ env }: CommandContext, { config }: LoadedConfig): Promise<Live> {
-  const { openAgent, openEngine } = await import('../wiring.ts');
+async function askLive({ flags, env }: CommandContext): Promise<Live> {
+  const [{ openAgent, openEngine }, { loadExistingConfig, locateConfig }] = await Promise.all([
+    import('../wiring.ts'),
+    import('../config.ts'),
+  ]);
   const docker = await answerOf(async () => {
     const engine = await openEngine(env);
     try {
@@ -170,6 +167,7 @@ async function askLive({ env }: CommandContext, { config }: LoadedConfig): Promi
   });
   let due: boolean | null = null;
   const agent = await answerOf(async () => {
+    const { config } = await loadExistingConfig(locateConfig(flags, env));
     const api = await openAgent(config, () => {});
     try {
       const answer = await api.due();
@@ -186,7 +184,7 @@ async function answerOf(ask: () => Promise<string>): Promise<string> {
   try {
     return await ask();
   } catch (error) {
-    const failure = error instanceof Failure ? error : asFailure(error);
+    const failure = asFailure(error);
     return `${failure.code}: ${failure.message}`;
   }
 }
