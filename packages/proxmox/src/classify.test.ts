@@ -63,6 +63,11 @@ describe('an answer that is not a success', () => {
 describe('texts', () => {
   it('means the same in a task as in an answer', () => {
     expect(classifyText('CT is locked (backup)')).toEqual({ kind: 'locked', lock: 'backup' });
+    const twice = "could not activate storage 'nas': storage 'nas' does not exist";
+    expect(classifyText(twice)).toEqual({ kind: 'not-found' });
+    expect(classifyText("could not activate storage 'nas': storage 'nas' is not online")).toEqual({
+      kind: 'storage-inactive',
+    });
     expect(classifyText('snapshot feature is not available')).toEqual({ kind: 'failed' });
   });
 

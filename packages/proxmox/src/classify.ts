@@ -59,12 +59,12 @@ const texts: readonly (readonly [RegExp, (match: RegExpExecArray) => PveFault])[
   [/can't lock file '.*' - got timeout/, () => ({ kind: 'lock-timeout' })],
   [/\b(?:CT|VM) \d+ already running/, () => ({ kind: 'already-running' })],
   [/\b(?:CT|VM) \d+ not running/, () => ({ kind: 'not-running' })],
+  [/Configuration file '.*' does not exist/, () => ({ kind: 'not-found' })],
+  [/\b(?:storage|pool|volume) '[^']*' does not exist|no such (?:task|volume|storage)/, () => ({ kind: 'not-found' })],
   [
-    /unable to activate storage|storage '.*' is (?:not online|not available|disabled)|storage is not online/,
+    /(?:unable to|could not) activate storage|storage '.*' is (?:not online|not available|disabled)|storage is not online/,
     () => ({ kind: 'storage-inactive' }),
   ],
-  [/Configuration file '.*' does not exist/, () => ({ kind: 'not-found' })],
-  [/^(?:storage|pool|volume) '.*' does not exist|no such (?:task|volume|storage)/, () => ({ kind: 'not-found' })],
   [/volume_size_info on '.*' failed/, () => ({ kind: 'not-found' })],
   [/^hostname lookup '.*' failed|no such cluster node/, () => ({ kind: 'not-found' })],
 ];

@@ -41,7 +41,7 @@ export type FollowEnd =
   | { kind: 'aborted' };
 
 const pageLines = 500;
-/** A task's own last line, and the one after which vzdump exits without (API2/VZDump.pm:144). */
+/** A task's end (the text of an error may take more lines), and the line after which vzdump exits without one (API2/VZDump.pm:144). */
 const lastLine = /^(?:TASK (?:OK|ERROR: |WARNINGS: )|ERROR: can't acquire lock ')/;
 /** "No such task" is believed after this many answers in a row. */
 const believedMissing = 3;
@@ -106,7 +106,7 @@ function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOp
     unread.push(...lines);
     next = last.n + 1;
     lastError = lines.findLast(({ text }) => text.startsWith('ERROR: '))?.text.slice('ERROR: '.length) ?? lastError;
-    finishing ||= lastLine.test(last.text);
+    finishing ||= lines.some(({ text }) => lastLine.test(text));
     return true;
   };
 
