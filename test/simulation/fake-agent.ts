@@ -1,5 +1,6 @@
 import { type AgentApi, AgentError } from '@felhom/guest-api/agent-api.ts';
 import type { JobPhase, JobStatus, ReportBody } from '@felhom/guest-api/schema.ts';
+import { type Clock, systemClock } from '@felhom/kernel/clock.ts';
 
 /** An agent in memory that plays one job: it opens the gate at once and proves the snapshot when told that the apps are down. */
 export interface FakeAgent extends Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'cancel' | 'report'> {
@@ -15,6 +16,8 @@ export interface FakeAgent extends Pick<AgentApi, 'start' | 'status' | 'quiesced
 export type FakeCall = 'start' | 'status' | 'quiesced' | 'cancel' | 'report';
 
 export interface FakeAgentOptions {
+  /** Whose time the long polls take. Default: the system's. */
+  clock?: Clock;
   /** Called when the guest says quiesced; moves the job on. Default: captured and proven at once, then done. */
   onQuiesced?: (agent: FakeAgent) => void | Promise<void>;
   phase?: JobPhase;
@@ -24,7 +27,7 @@ export function agentError(kind: AgentError['kind']): AgentError {
   return new AgentError(kind, { code: 'agent_unreachable', message: `fake: ${kind}`, hint: 'none' });
 }
 
-export function fakeAgent({ onQuiesced = proveAtOnce, phase = 'ready' }: FakeAgentOptions = {}): FakeAgent {
+export function fakeAgent({ clock = systemClock, onQuiesced = proveAtOnce, phase = 'ready' }: FakeAgentOptions = {}): FakeAgent {
   const calls: string[] = [];
   const reports: ReportBody[] = [];
   const failures = new Map<FakeCall, { error: () => Error; times: number }>();
@@ -52,7 +55,7 @@ export function fakeAgent({ onQuiesced = proveAtOnce, phase = 'ready' }: FakeAge
     },
     status: async (_jobId, { after = -1, waitSeconds = 0, signal } = {}) => {
       enter('status');
-      if (status.seq <= after && waitSeconds > 0) await changeOrEnd(waiting, waitSeconds, signal);
+      if (status.seq <= after && waitSeconds > 0) await changeOrEnd(waiting, clock, waitSeconds, signal);
       if (signal?.aborted === true) throw signal.reason;
       return status;
     },
@@ -103,16 +106,10 @@ function newJob(phase: JobPhase): JobStatus {
   };
 }
 
-function changeOrEnd(waiting: Set<() => void>, waitSeconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      waiting.delete(done);
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, waitSeconds * 1_000);
-    waiting.add(done);
-    signal?.addEventListener('abort', done, { once: true });
-  });
+async function changeOrEnd(waiting: Set<() => void>, clock: Clock, waitSeconds: number, signal: AbortSignal | undefined): Promise<void> {
+  const changed = new AbortController();
+  const wake = (): void => changed.abort();
+  waiting.add(wake);
+  await clock.sleep(waitSeconds * 1_000, signal === undefined ? changed.signal : AbortSignal.any([changed.signal, signal]));
+  waiting.delete(wake);
 }
