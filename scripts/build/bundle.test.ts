@@ -34,7 +34,8 @@ async function installElsewhere(files: Map<string, string>): Promise<string> {
 }
 
 const lazy = {
-  'main.ts': "if (process.argv[2] === 'go') (await import('./heavy.ts')).go();\nelse console.log('help');\n",
+  'main.ts':
+    "if (process.argv[2] === 'go') void import('./heavy.ts').then(({ go }) => go());\nelse console.log('help');\n",
   'heavy.ts':
     "export function go(): void {\n  using end = { [Symbol.dispose]: () => console.log('disposed') };\n  console.log(typeof end);\n}\n",
 };

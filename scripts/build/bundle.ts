@@ -1,6 +1,7 @@
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
 import { rolldown } from 'rolldown';
+import { laterBuiltins } from './later-builtins.ts';
 
 /*
  * Invariants of a build:
@@ -42,9 +43,9 @@ export interface BundleRequest {
 }
 
 /**
- * One program as code-split ESM that runs from anywhere without node_modules: the entry, and a chunk for every
- * `import()`. Unminified, so that a stack trace can be read on the machine where it happened. `using` is lowered
- * for Node 20.
+ * One program as code-split CommonJS that runs from anywhere without node_modules: the entry, and a chunk for every
+ * `import()`. CommonJS because Node 20 takes 3 to 4 ms to start a module graph (docs/adr/0004). Unminified, so that a
+ * stack trace can be read on the machine where it happened. `using` is lowered for Node 20.
  */
 export async function bundle({ base, entry, name, output }: BundleRequest): Promise<Map<string, string>> {
   const build = await rolldown({
@@ -52,6 +53,8 @@ export async function bundle({ base, entry, name, output }: BundleRequest): Prom
     cwd: base,
     platform: 'node',
     tsconfig: false,
+    plugins: [laterBuiltins()],
+    preserveEntrySignatures: false,
     transform: { target: 'node20.19' },
     treeshake: { moduleSideEffects: [{ test: /\/(packages|apps)\/[^/]+\/src\//, sideEffects: false }] },
     onLog: (level, log, print) => {
@@ -62,7 +65,7 @@ export async function bundle({ base, entry, name, output }: BundleRequest): Prom
   });
   const { output: files } = await build.generate({
     dir: output,
-    format: 'esm',
+    format: 'cjs',
     sourcemap: true,
     comments: false,
     minifyInternalExports: false,
@@ -76,8 +79,8 @@ export async function bundle({ base, entry, name, output }: BundleRequest): Prom
     const content = file.type === 'chunk' ? file.code : file.source;
     texts.set(file.fileName, typeof content === 'string' ? content : Buffer.from(content).toString('utf8'));
   }
-  // Without it Node would parse every file twice to learn that it is a module.
-  texts.set('package.json', '{ "type": "module" }\n');
+  // The repository's own package.json above says that its files are modules; these are not.
+  texts.set('package.json', '{ "type": "commonjs" }\n');
   return texts;
 }
 
