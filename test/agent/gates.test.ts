@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Rig, followUntil, goodReport, isOver, newestNotes, openRig, until } from './rig.ts';
+import { followUntil, goodReport, isOver, newestNotes, openRig, type Rig, until } from './rig.ts';
 
 let rig: Rig | undefined;
 afterEach(async () => {
@@ -28,7 +28,10 @@ describe.each(['hook', 'log'] as const)('a backup that a controller asks for, th
 
     expect(await client.report(jobId, goodReport('run-1'))).toEqual({ accepted: true, grade: 'app-consistent' });
     const host = rig;
-    await until('the notes carry the grade', async () => (await newestNotes(host)) === `felhom/1 ${jobId} app-consistent full`);
+    await until(
+      'the notes carry the grade',
+      async () => (await newestNotes(host)) === `felhom/1 ${jobId} app-consistent full`,
+    );
     expect(await client.due()).toMatchObject({ due: false, reason: 'fresh', last: { grade: 'app-consistent' } });
   });
 });

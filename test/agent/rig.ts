@@ -36,7 +36,7 @@ export interface Rig {
   /** A new client of a guest; its own boot and generation. */
   client(options?: { vmid?: number; bootId?: string; generation?: string | null; token?: string }): AgentApi;
   tokenOf(vmid: number): string;
-  /** Ends the agent as a kill would: nothing is told to anybody. Then starts it anew on the same folders. */
+  /** Stops the agent and starts it anew on the same folders. */
   restart(): Promise<void>;
   /** Orders a fault of the simulator. */
   fault(order: Record<string, unknown>): Promise<void>;
@@ -44,8 +44,18 @@ export interface Rig {
 }
 
 const quickBounds = {
-  watcher: '90s', claim: '3s', lease: '3s', hold_max: '10s', lost_start: '2s', operator_claim: '1s', min_interval: '0s', storage_cache: '0s', task_poll: '50ms',
-  owed_retry: '100ms', notes_retry: '200ms', guest_cache: '0s',
+  watcher: '90s',
+  claim: '3s',
+  lease: '3s',
+  hold_max: '10s',
+  lost_start: '2s',
+  operator_claim: '1s',
+  min_interval: '0s',
+  storage_cache: '0s',
+  task_poll: '50ms',
+  owed_retry: '100ms',
+  notes_retry: '200ms',
+  guest_cache: '0s',
 };
 
 export async function openRig(options: RigOptions = {}): Promise<Rig> {
@@ -58,7 +68,12 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     listen: '127.0.0.1:0',
     state: join(folder, 'sim'),
     node: 'pve1',
-    guests: vmids.map((vmid) => ({ vmid, dir: join(folder, String(vmid)), name: `docker${vmid}`, ...options.guestSpec })),
+    guests: vmids.map((vmid) => ({
+      vmid,
+      dir: join(folder, String(vmid)),
+      name: `docker${vmid}`,
+      ...options.guestSpec,
+    })),
     storages: [{ id: 'bk', dir: join(folder, 'bk'), ...options.storage }],
     vzdumpConf: join(folder, 'vzdump.conf'),
     authDelayMs: 0,
@@ -71,14 +86,20 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
   const clients: AgentApi[] = [];
   const tokenOf = (vmid: number): string => tokens.get(vmid) ?? '';
   return {
-    folder, sim, socket, tokenOf,
+    folder,
+    sim,
+    socket,
+    tokenOf,
     token: tokenOf(101),
     get agent() {
       return agent;
     },
     client: ({ vmid = 101, bootId = 'boot-1', generation = null, token } = {}) => {
       const made = createAgentClient({
-        agents: [{ url: agent.serving.url, fingerprint: agent.serving.fingerprint }], token: token ?? tokenOf(vmid), generation: memoryGeneration(generation), bootId,
+        agents: [{ url: agent.serving.url, fingerprint: agent.serving.fingerprint }],
+        token: token ?? tokenOf(vmid),
+        generation: memoryGeneration(generation),
+        bootId,
       });
       clients.push(made);
       return made;
@@ -91,13 +112,23 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     close: async () => {
       await Promise.all(clients.map(async (client) => await client.close()));
       await agent.stop();
+      // Whatever still runs on the simulated node writes into the folder that goes now.
+      sim.faults.clear();
+      sim.killWorkers();
+      await until('the node is idle', () => sim.tasks.list().every((task) => sim.tasks.end(task.upid) !== null)).catch(
+        () => undefined,
+      );
       await sim.stop();
       await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
   };
 }
 
-async function writeHook(folder: string, socket: string, { gate = 'hook', hookMissing = false }: RigOptions): Promise<void> {
+async function writeHook(
+  folder: string,
+  socket: string,
+  { gate = 'hook', hookMissing = false }: RigOptions,
+): Promise<void> {
   const hook = join(folder, 'felhom-vzdump-hook');
   await symlink(hookSource, hook);
   await writeFile(join(folder, 'hook.conf'), `socket=${socket}\n`);
@@ -109,15 +140,31 @@ async function fillGuest(folder: string, vmid: number): Promise<void> {
   await writeFile(join(folder, String(vmid), 'data'), `of ${vmid}\n`);
 }
 
-async function configure(folder: string, socket: string, sim: PveSim, { options, tokens }: { options: RigOptions; tokens: ReadonlyMap<number, string> }) {
+async function configure(
+  folder: string,
+  socket: string,
+  sim: PveSim,
+  { options, tokens }: { options: RigOptions; tokens: ReadonlyMap<number, string> },
+) {
   const tokenFile = join(folder, 'pve-token');
   await writeFile(tokenFile, sim.token, { mode: 0o600 });
   const config = agentConfigSchema.parse({
-    listen: '127.0.0.1:0', node: sim.node, pve: { url: sim.url, token_file: tokenFile, fingerprint: sim.fingerprint }, state: join(folder, 'state'), socket,
-    guests: join(folder, 'guests.d'), gate: options.gate ?? 'hook', vzdump_conf: join(folder, 'vzdump.conf'), preflight: { headroom: '1KiB' },
-    defaults: { backup: { storage: 'bk', every: '1d' } }, ...options.agent, bounds: { ...quickBounds, ...options.bounds },
+    listen: '127.0.0.1:0',
+    node: sim.node,
+    pve: { url: sim.url, token_file: tokenFile, fingerprint: sim.fingerprint },
+    state: join(folder, 'state'),
+    socket,
+    guests: join(folder, 'guests.d'),
+    gate: options.gate ?? 'hook',
+    vzdump_conf: join(folder, 'vzdump.conf'),
+    preflight: { headroom: '1KiB' },
+    defaults: { backup: { storage: 'bk', every: '1d' } },
+    ...options.agent,
+    bounds: { ...quickBounds, ...options.bounds },
   });
-  const guests = [...tokens].map(([vmid, token]) => guestFileSchema.parse({ vmid, token_sha256: hashToken(token), ...options.guest }));
+  const guests = [...tokens].map(([vmid, token]) =>
+    guestFileSchema.parse({ vmid, token_sha256: hashToken(token), ...options.guest }),
+  );
   return { file: join(folder, 'agent.yaml'), config, guests: new Map(guests.map((guest) => [guest.vmid, guest])) };
 }
 
@@ -126,7 +173,10 @@ async function orderFault(sim: PveSim, order: Record<string, unknown>): Promise<
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
   try {
     const answer = await request(`${sim.url}/sim/faults`, {
-      method: 'POST', dispatcher, headers: { authorization: `PVEAPIToken=${sim.token}`, 'content-type': 'application/json' }, body: JSON.stringify(order),
+      method: 'POST',
+      dispatcher,
+      headers: { authorization: `PVEAPIToken=${sim.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(order),
     });
     const text = await answer.body.text();
     if (answer.statusCode >= 300) throw new Error(`the simulator refused ${JSON.stringify(order)}: ${text}`);
@@ -136,7 +186,12 @@ async function orderFault(sim: PveSim, order: Record<string, unknown>): Promise<
 }
 
 /** Follows a job as a controller does, until `enough` says so. Throws after `boundMs`. */
-export async function followUntil(client: AgentApi, jobId: string, enough: (status: JobStatus) => boolean, boundMs = 20_000): Promise<JobStatus> {
+export async function followUntil(
+  client: AgentApi,
+  jobId: string,
+  enough: (status: JobStatus) => boolean,
+  boundMs = 20_000,
+): Promise<JobStatus> {
   const deadline = performance.now() + boundMs;
   let after: number | undefined;
   for (;;) {
@@ -153,11 +208,22 @@ export function isOver(status: JobStatus): boolean {
 
 /** A report as a controller writes it after a good cycle. */
 export function goodReport(runId: string) {
-  return { run_id: runId, grade: 'app-consistent' as const, grade_reason: null, downtime_ms: 800, kept_running: [], timeline: [] };
+  return {
+    run_id: runId,
+    grade: 'app-consistent' as const,
+    grade_reason: null,
+    downtime_ms: 800,
+    kept_running: [],
+    timeline: [],
+  };
 }
 
 /** Resolves when `check` answers something; throws after `boundMs`. */
-export async function until<T>(what: string, check: () => T | undefined | false | null | Promise<T | undefined | false | null>, boundMs = 15_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | false | null | Promise<T | undefined | false | null>,
+  boundMs = 15_000,
+): Promise<T> {
   const deadline = performance.now() + boundMs;
   for (;;) {
     const value = await check();

@@ -52,9 +52,7 @@ export function createHypervisor(client: PveClient): Hypervisor {
     },
     taskLog: async (upid, start) => (await client.tasks.log(checked(upid), { from: start + 1, limit: 0 })).map((line) => line.text),
     stopTask: async (upid) => await client.tasks.stop(checked(upid)),
-    startGuest: async (guest) => {
-      await client.guests.start({ vmid: parseVmid(guest.vmid), kind: guest.kind });
-    },
+    startGuest: async (guest) => await client.guests.start({ vmid: parseVmid(guest.vmid), kind: guest.kind }),
     storage,
     backups: async (name, vmid) => {
       const items = await client.storage.backups(name, vmid === undefined ? {} : { vmid: parseVmid(vmid) });

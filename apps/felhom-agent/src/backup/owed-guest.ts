@@ -17,9 +17,10 @@ export async function payGuest(driver: Driver, jobId: string): Promise<void> {
   const { bounds } = driver.config;
   const begunMs = driver.clock.monotonicMs();
   let why = 'it does not start';
+  const asked: Asked = { upid: null };
   while (!driver.stop.aborted) {
     try {
-      const outcome = await tryOnce(driver, jobId);
+      const outcome = await tryOnce(driver, jobId, asked);
       if (outcome === 'settled') {
         driver.ports.alerts.clear(`guest-down:${mustGet(driver, jobId).vmid}`);
         return await durableIfPossible(driver, jobId, { guest_owed: 'settled' });
@@ -35,8 +36,13 @@ export async function payGuest(driver: Driver, jobId: string): Promise<void> {
   await alertDown(driver, jobId, why);
 }
 
+/** The start task that was asked for last: another is asked for only when that one has ended. */
+interface Asked {
+  upid: string | null;
+}
+
 /** `settled`, or why not yet. */
-async function tryOnce(driver: Driver, jobId: string): Promise<string> {
+async function tryOnce(driver: Driver, jobId: string, asked: Asked): Promise<string> {
   const { pve } = driver.ports;
   const job = mustGet(driver, jobId);
   const guest = await pve.guest(job.vmid);
@@ -44,9 +50,13 @@ async function tryOnce(driver: Driver, jobId: string): Promise<string> {
   const sinceSeconds = Math.floor(Date.parse(job.opened_at) / 1000);
   const tasks = await pve.tasks({ vmid: job.vmid, sinceSeconds: sinceSeconds - 60, source: 'all' });
   if (wasTakenDown(tasks, sinceSeconds)) return 'settled';
+  if (asked.upid !== null) {
+    const task = await pve.task(asked.upid);
+    if (task.running) return 'its start is under way';
+  }
   if (guest.lock !== null) return `it is locked (${guest.lock})`;
   driver.log('the guest ran before its backup and does not now: starting it', { vmid: job.vmid, job: jobId });
-  await pve.startGuest(guest);
+  asked.upid = await pve.startGuest(guest);
   return 'a start was asked for';
 }
 

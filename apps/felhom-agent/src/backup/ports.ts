@@ -148,7 +148,8 @@ export interface Hypervisor {
   /** Lines from the `start`-th on, 0-based. */
   taskLog(upid: string, start: number): Promise<string[]>;
   stopTask(upid: string): Promise<void>;
-  startGuest(guest: GuestNow): Promise<void>;
+  /** Answers the UPID of the start task. */
+  startGuest(guest: GuestNow): Promise<string>;
   storage(name: string): Promise<StorageNow | null>;
   backups(storage: string, vmid?: number): Promise<BackupItem[]>;
   writeNotes(storage: string, volid: string, notes: string): Promise<void>;

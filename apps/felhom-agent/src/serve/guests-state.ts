@@ -61,10 +61,11 @@ export async function openGuestsState(file: StateFile<GuestsFile>, fromPolicies:
   return {
     entry: entryOf,
     all: () => [...entries.values()],
-    tokens: () => [
-      ...[...entries.values()].flatMap(({ vmid, token_sha256: sha256 }) => (sha256 === null ? [] : [{ vmid, sha256 }])),
-      ...fromPolicies(),
-    ],
+    tokens: () => {
+      const own = [...entries.values()].flatMap(({ vmid, token_sha256: sha256 }) => (sha256 === null ? [] : [{ vmid, sha256 }]));
+      // A token made here goes before the one in guests.d: else the one that it replaced would still count.
+      return [...own, ...fromPolicies().filter(({ vmid }) => !own.some((each) => each.vmid === vmid))];
+    },
     set,
     raise: async (vmid) => await set(vmid, { identity: raiseGeneration(entryOf(vmid).identity) }),
   };

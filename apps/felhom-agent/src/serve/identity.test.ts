@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import { type Identity, type Presented, adoptRefused, judgeIdentity, raiseGeneration, unknownIdentity } from './identity.ts';
+
+const at = '2026-11-20T01:00:00.000Z';
+
+/** A guest as its controller sees it: it takes every offer. */
+function guest(start: Presented) {
+  const presented = { ...start };
+  return {
+    presented,
+    call: (known: Identity) => {
+      const verdict = judgeIdentity(known, presented, at);
+      if (verdict.kind === 'accepted' && verdict.next !== null) presented.generation = verdict.next;
+      return verdict;
+    },
+  };
+}
+
+describe('a guest and its copies', () => {
+  it('lets a guest in that was never seen', () => {
+    expect(judgeIdentity(unknownIdentity, { generation: 0, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', next: null });
+  });
+
+  it('offers the next generation after a snapshot, in force once presented', () => {
+    const real = guest({ generation: 0, bootId: 'a' });
+    let known = raiseGeneration(real.call(unknownIdentity).identity);
+    const offered = real.call(known);
+    expect(offered).toMatchObject({ kind: 'accepted', next: 1 });
+    known = real.call(offered.identity).identity;
+    expect(known).toMatchObject({ generation: 1, offered: null });
+  });
+
+  it('refuses the copy that was restored from the snapshot, and not the guest', () => {
+    const real = guest({ generation: 0, bootId: 'a' });
+    let known = raiseGeneration(real.call(unknownIdentity).identity);
+    known = real.call(known).identity;
+    known = real.call(known).identity;
+    const verdict = judgeIdentity(known, { generation: 0, bootId: 'b' }, at);
+    expect(verdict).toMatchObject({ kind: 'refused', reason: 'restored_copy' });
+    expect(real.call(verdict.identity)).toMatchObject({ kind: 'accepted' });
+  });
+
+  it('raises above an offer that lay in the guest already when its next snapshot was made', () => {
+    const real = guest({ generation: 0, bootId: 'a' });
+    let known = raiseGeneration(real.call(unknownIdentity).identity);
+    known = real.call(known).identity;
+    const inSnapshot = { ...real.presented, bootId: 'copy' };
+    known = raiseGeneration(known);
+    for (let calls = 0; calls < 3; calls += 1) known = real.call(known).identity;
+    expect(judgeIdentity(known, inSnapshot, at)).toMatchObject({ kind: 'refused', reason: 'restored_copy' });
+    expect(real.call(known)).toMatchObject({ kind: 'accepted' });
+  });
+
+  it('takes a reboot for a reboot', () => {
+    const first = judgeIdentity(unknownIdentity, { generation: 0, bootId: 'a' }, at);
+    const second = judgeIdentity(first.identity, { generation: 0, bootId: 'b' }, at);
+    expect(judgeIdentity(second.identity, { generation: 0, bootId: 'b' }, at)).toMatchObject({ kind: 'accepted' });
+  });
+
+  it('refuses both when two boot ids take turns', () => {
+    let known = unknownIdentity;
+    for (const bootId of ['a', 'b']) known = judgeIdentity(known, { generation: 0, bootId }, at).identity;
+    const turn = judgeIdentity(known, { generation: 0, bootId: 'a' }, at);
+    expect(turn).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+    expect(judgeIdentity(turn.identity, { generation: 0, bootId: 'b' }, at)).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+  });
+
+  it('does not let one of the two slip out of a conflict by an offer', () => {
+    let known = raiseGeneration(unknownIdentity);
+    for (const bootId of ['a', 'b', 'a']) known = judgeIdentity(known, { generation: 0, bootId }, at).identity;
+    expect(judgeIdentity(known, { generation: 1, bootId: 'b' }, at)).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+  });
+
+  it('lets the adopted copy in and refuses the former guest from then on', () => {
+    let known: Identity = { ...unknownIdentity, generation: 3, bootId: 'a' };
+    known = judgeIdentity(known, { generation: 1, bootId: 'copy' }, at).identity;
+    known = adoptRefused(known);
+    const copy = guest({ generation: 1, bootId: 'copy' });
+    for (let calls = 0; calls < 3; calls += 1) {
+      const verdict = copy.call(known);
+      expect(verdict.kind).toBe('accepted');
+      known = verdict.identity;
+    }
+    expect(known).toMatchObject({ generation: 4, refused: null, adopting: null });
+    expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({ kind: 'refused', reason: 'restored_copy' });
+  });
+
+  it('keeps an adoption through a snapshot in the middle of it', () => {
+    let known: Identity = adoptRefused(judgeIdentity({ ...unknownIdentity, generation: 3 }, { generation: 1, bootId: 'copy' }, at).identity);
+    const copy = guest({ generation: 1, bootId: 'copy' });
+    known = raiseGeneration(copy.call(known).identity);
+    for (let calls = 0; calls < 4; calls += 1) {
+      const verdict = copy.call(known);
+      expect(verdict.kind).toBe('accepted');
+      known = verdict.identity;
+    }
+    expect(known.generation).toBe(copy.presented.generation);
+  });
+
+  it('offers an adopted generation to nobody else', () => {
+    let known: Identity = adoptRefused(judgeIdentity({ ...unknownIdentity, generation: 3, bootId: 'a' }, { generation: 1, bootId: 'copy' }, at).identity);
+    known = judgeIdentity(known, { generation: 1, bootId: 'copy' }, at).identity;
+    expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', next: null });
+  });
+
+  it('believes a generation from before our own state was lost', () => {
+    expect(judgeIdentity(unknownIdentity, { generation: 9, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', identity: { generation: 9 } });
+  });
+});

@@ -1,0 +1,97 @@
+import { randomUUID } from 'node:crypto';
+import { createAgentClient } from '@felhom/guest-api/client.ts';
+import { memoryGeneration } from '@felhom/guest-api/generation.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { followUntil, isOver, openRig, type Rig, until } from './rig.ts';
+
+let rig: Rig | undefined;
+afterEach(async () => {
+  await rig?.close();
+  rig = undefined;
+});
+
+/** A guest with a generation store that the test can look into. */
+function guest(host: Rig, bootId: string, start: string | null = null) {
+  const generation = memoryGeneration(start);
+  const { url, fingerprint } = host.agent.serving;
+  const client = createAgentClient({ agents: [{ url, fingerprint }], token: host.token, generation, bootId });
+  return { client, generation };
+}
+
+async function backUp({ client }: ReturnType<typeof guest>): Promise<void> {
+  const { job_id: jobId } = await client.start({ run_id: randomUUID() }, { idempotencyKey: randomUUID() });
+  await followUntil(client, jobId, (status) => status.phase === 'ready');
+  await client.quiesced(jobId);
+  const over = await followUntil(client, jobId, isOver);
+  expect(over.phase).toBe('done');
+}
+
+describe('a restored copy', () => {
+  it('is refused with 409 restored_copy, starts nothing, and is an alert that names adopt', async () => {
+    rig = await openRig();
+    const real = guest(rig, 'boot-1');
+    await backUp(real);
+    await real.client.due();
+    await real.client.due();
+    const copy = guest(rig, 'boot-2', '0');
+    await expect(copy.client.due()).rejects.toMatchObject({ kind: 'restored_copy', status: 409 });
+    await expect(copy.client.start({ run_id: 'x' }, { idempotencyKey: 'x' })).rejects.toMatchObject({
+      kind: 'restored_copy',
+    });
+    expect(copy.generation.value).toBe('0');
+    expect(rig.agent.app.alerts.list()).toMatchObject([
+      { vmid: 101, hint: expect.stringContaining('guest adopt 101') },
+    ]);
+    expect((await real.client.due()).due).toBe(false);
+    await Promise.all([real.client.close(), copy.client.close()]);
+  });
+
+  it('is still told from the guest after a restart of the agent', async () => {
+    rig = await openRig();
+    const real = guest(rig, 'boot-1');
+    await backUp(real);
+    await real.client.due();
+    await real.client.due();
+    await rig.restart();
+    await expect(guest(rig, 'boot-2', '0').client.due()).rejects.toMatchObject({ kind: 'restored_copy' });
+    expect((await guest(rig, 'boot-1', real.generation.value).client.due()).due).toBe(false);
+    await real.client.close();
+  });
+
+  it('is recognised too when it comes from a backup that was made by somebody else', async () => {
+    rig = await openRig({ guest: { backup: [{ storage: 'bk', schedule: 'pve' }] }, agent: { pve_jobs: 'ignore' } });
+    const real = guest(rig, 'boot-1');
+    await real.client.due();
+    await rig.agent.app.pve.startBackup({
+      vmid: 101,
+      storage: 'bk',
+      mode: 'snapshot',
+      compress: 'zstd',
+      mark: 'by hand',
+      lockwaitMinutes: 1,
+    });
+    const host = rig;
+    await until('the generation was raised', () => host.agent.app.guests.entry(101).identity.offered);
+    await real.client.due();
+    await real.client.due();
+    await expect(guest(rig, 'boot-2', '0').client.due()).rejects.toMatchObject({ kind: 'restored_copy' });
+    await real.client.close();
+  });
+});
+
+describe('two guests that take turns', () => {
+  it('are both refused, until one is adopted', async () => {
+    rig = await openRig();
+    const [one, two] = [guest(rig, 'boot-1', '0'), guest(rig, 'boot-2', '0')];
+    await one.client.due();
+    await two.client.due();
+    await expect(one.client.due()).rejects.toMatchObject({ kind: 'identity_conflict' });
+    await expect(two.client.due()).rejects.toMatchObject({ kind: 'identity_conflict' });
+    const { createHostCommands } = await import('felhom-agent/serve/host-commands.ts');
+    await createHostCommands(rig.agent.app).adopt(101, {});
+    expect((await two.client.due()).due).toBe(true);
+    expect((await two.client.due()).due).toBe(true);
+    await expect(one.client.due()).rejects.toMatchObject({ kind: 'restored_copy' });
+    await Promise.all([one.client.close(), two.client.close()]);
+  });
+});
