@@ -17,7 +17,7 @@ export type AuthResult =
 export function authenticate(tokens: readonly TokenSpec[], header: string | undefined): AuthResult {
   const value = /PVEAPIToken(?:=| )(\S+)/.exec(header ?? '')?.[1];
   if (value === undefined) return { kind: 'refused', reason: 'No ticket' };
-  const [id = '', secret = ''] = splitToken(unescapeUri(value));
+  const [id, secret] = splitToken(unescapeUri(value));
   const token = tokens.find((candidate) => candidate.id === id);
   if (token === undefined || !equal(token.secret, secret)) return { kind: 'refused', reason: 'Authentication failed!' };
   return { kind: 'caller', caller: { id, may: (path, privilege) => mayDo(token, path, privilege) } };

@@ -48,7 +48,7 @@ export function storedDescription(kind: 'lxc' | 'qemu', text: string): string | 
 export function renderConfig(guest: RenderedGuest): string {
   const sections = [section(guest.config, guest.description, guest.lock, guest.parent)];
   if (Object.keys(guest.pending).length > 0) sections.push(pendingSection(guest.pending));
-  for (const name of Object.keys(guest.snapshots).sort()) {
+  for (const name of Object.keys(guest.snapshots).toSorted()) {
     const snapshot = guest.snapshots[name];
     if (snapshot === undefined) continue;
     sections.push(
@@ -84,19 +84,13 @@ function section(
   if (parent !== undefined) options['parent'] = parent;
   if (snaptime !== undefined) options['snaptime'] = snaptime;
   const comment = (description ?? '').replace(/\n$/, '');
-  const head =
-    comment === ''
-      ? ''
-      : `${comment
-          .split('\n')
-          .map((line) => `#${encodeComment(line)}\n`)
-          .join('')}`;
-  return head + optionLines(options);
+  const lines = comment === '' ? [] : comment.split('\n');
+  return lines.map((line) => `#${encodeComment(line)}\n`).join('') + optionLines(options);
 }
 
 function optionLines(options: GuestConfig): string {
   return Object.keys(options)
-    .sort()
+    .toSorted()
     .map((key) => `${key}: ${options[key]}\n`)
     .join('');
 }
@@ -105,7 +99,7 @@ function pendingSection(pending: Record<string, ConfigValue | null>): string {
   const removed = Object.keys(pending).filter((key) => pending[key] === null);
   const set: GuestConfig = {};
   for (const [key, value] of Object.entries(pending)) if (value !== null) set[key] = value;
-  const head = removed.length === 0 ? '' : `delete: ${removed.sort().join(',')}\n`;
+  const head = removed.length === 0 ? '' : `delete: ${removed.toSorted().join(',')}\n`;
   return `[pve:pending]\n${head}${optionLines(set)}`;
 }
 

@@ -52,7 +52,7 @@ function listVmids(folder: string): number[] {
   try {
     return readdirSync(folder)
       .flatMap((name) => (/^\d+\.json$/.test(name) ? Number.parseInt(name, 10) : []))
-      .sort((a, b) => a - b);
+      .toSorted((a, b) => a - b);
   } catch (error) {
     if (isMissing(error)) return [];
     throw error;

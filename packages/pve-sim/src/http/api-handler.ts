@@ -16,7 +16,7 @@ const apiPrefix = '/api2/json';
 export async function handle(node: SimNode, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const method = request.method ?? 'GET';
   const url = request.url ?? '/';
-  const [path = '/', query = ''] = splitOnce(url, '?');
+  const [path, query] = splitOnce(url, '?');
   const auth = authenticate(node.tokens, request.headers.authorization);
   if (path.startsWith('/sim/')) return answerControl(node, request, response, auth, path);
   if (request.headers['transfer-encoding'] !== undefined) {

@@ -82,7 +82,7 @@ function checkInteger(spec: ParamSpec, value: string): number | { error: string 
 }
 
 function checkString(spec: ParamSpec, value: string): string | { error: string } {
-  if (spec.maxLength !== undefined && [...value].length > spec.maxLength) {
+  if (spec.maxLength !== undefined && Array.from(value).length > spec.maxLength) {
     return { error: `value may only be ${spec.maxLength} characters long` };
   }
   if (spec.oneOf !== undefined && !spec.oneOf.includes(value)) {

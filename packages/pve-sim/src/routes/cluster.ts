@@ -106,7 +106,7 @@ function clusterResources({ node, caller, params }: Call): unknown {
 
 function guestResource(guest: GuestRecord, node: string): Record<string, unknown> {
   const { vmid, kind } = guest;
-  const { cpus, ha, pid, swap, maxswap, lock, ...rest } = describeGuest(guest);
+  const { cpus, ha: _ha, pid: _pid, swap: _swap, maxswap: _maxswap, lock, ...rest } = describeGuest(guest);
   return {
     ...rest,
     vmid,

@@ -85,6 +85,6 @@ export function describeGuest(guest: GuestRecord): GuestStatus {
 }
 
 function withoutHa(guest: GuestRecord): Record<string, unknown> {
-  const { ha, qmpstatus, ...rest } = describeGuest(guest);
+  const { ha: _ha, qmpstatus: _qmpstatus, ...rest } = describeGuest(guest);
   return rest;
 }

@@ -179,8 +179,8 @@ function givenOptions(kind: GuestKind, params: Params): { config: GuestConfig; d
     const vmid = String(params['vmid']);
     config[key] = volume === null ? value : `${volume[1]}:${vmid}/vm-${vmid}-disk-0.raw,size=${volume[2]}G`;
   }
-  const text = stringOf(params, 'description');
-  const description = text === undefined ? null : storedDescription(kind, text);
+  const asked = stringOf(params, 'description');
+  const description = asked === undefined ? null : storedDescription(kind, asked);
   return description === null ? { config } : { config, description };
 }
 

@@ -102,12 +102,12 @@ function create(call: Call, kind: GuestKind): string {
       }
       node.guests.update(vmid, (now) => {
         const parent = now.parent === undefined ? {} : { parent: now.parent };
-        const text = description === undefined ? {} : { description: `${description.replace(/\n+$/, '')}\n` };
+        const noted = description === undefined ? {} : { description: `${description.replace(/\n+$/, '')}\n` };
         now.snapshots[name] = {
           config: { ...now.config },
           snaptime: Math.floor(Date.now() / 1000),
           path,
-          ...text,
+          ...noted,
           ...parent,
         };
         now.parent = name;

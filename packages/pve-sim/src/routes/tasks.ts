@@ -56,7 +56,7 @@ function listTasks({ node, caller, params }: Call): Counted {
     .map((task): Listed => ({ task, end: node.tasks.end(task.upid) }))
     .filter(({ end }) => source === 'all' || (source === 'active') === (end === null))
     .filter((listed) => fits(listed, params))
-    .sort(newestFirst);
+    .toSorted(newestFirst);
   const start = numberOf(params, 'start') ?? 0;
   const limit = numberOf(params, 'limit') ?? defaultLimit;
   const page = found.slice(start, limit === 0 ? undefined : start + limit);

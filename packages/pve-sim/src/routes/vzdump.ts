@@ -126,7 +126,7 @@ function guestsOf(node: SimNode, given: Params): number[] {
       .split(/[,;\s]+/)
       .filter((part) => part !== '')
       .map(Number);
-  if (given['vmid'] !== undefined) return named('vmid').sort((a, b) => a - b);
+  if (given['vmid'] !== undefined) return named('vmid').toSorted((a, b) => a - b);
   if (given['all'] !== 1 && given['exclude'] === undefined) return [];
   const excluded = named('exclude');
   return node.guests
@@ -158,7 +158,7 @@ function commandLine(given: Params, vmids: readonly number[], node: string): str
   const words = ['vzdump', ...(given['vmid'] === undefined ? [] : vmids.map(String))];
   for (const [key, value] of Object.entries({ ...given, node })) {
     if (key === 'vmid') continue;
-    for (const one of Array.isArray(value) ? value : [String(value)]) words.push(`--${key}`, shellQuote(one));
+    for (const one of Array.isArray(value) ? value : [value]) words.push(`--${key}`, shellQuote(one));
   }
   return words.join(' ');
 }

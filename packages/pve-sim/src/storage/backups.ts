@@ -129,7 +129,7 @@ function sizeOf(path: string): number {
 
 function names(folder: string): string[] {
   try {
-    return readdirSync(folder).sort();
+    return readdirSync(folder).toSorted();
   } catch (error) {
     if (isMissing(error)) return [];
     throw error;

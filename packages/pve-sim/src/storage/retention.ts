@@ -27,7 +27,7 @@ export function parseRetention(text: string): ParsedRetention {
 
 export function describeRetention(retention: Retention): string {
   return Object.keys(retention)
-    .sort()
+    .toSorted()
     .map((key) => `${key}=${retention[key]}`)
     .join(', ');
 }
@@ -36,12 +36,12 @@ export type PruneMark = 'keep' | 'remove' | 'protected';
 
 /** Marks the backups of one group (one guest, one type). Protected ones are neither counted nor removed. */
 export function markForPrune(backups: readonly Backup[], retention: Retention): { backup: Backup; mark: PruneMark }[] {
-  const newestFirst = [...backups].sort((a, b) => b.ctime - a.ctime);
+  const newestFirst = [...backups].toSorted((a, b) => b.ctime - a.ctime);
   const kept = new Set<Backup>();
   const keepsAll = (retention['keep-all'] ?? 0) !== 0 || Object.keys(retention).length === 0;
   for (const rule of rules) keepByRule(newestFirst, kept, rule, retention[rule] ?? 0);
   return [...backups]
-    .sort((a, b) => a.ctime - b.ctime)
+    .toSorted((a, b) => a.ctime - b.ctime)
     .map((backup) => {
       if (backup.protected) return { backup, mark: 'protected' };
       return { backup, mark: keepsAll || kept.has(backup) ? 'keep' : 'remove' };

@@ -11,7 +11,7 @@ export interface TaskRunner {
 }
 
 export interface TaskRun {
-  log(line: string): void;
+  log: (line: string) => void;
   signal: AbortSignal;
 }
 

@@ -18,7 +18,7 @@ export interface WorkerPool {
 export interface ReadyWorker {
   mark: ProcessMark;
   /** Hands over the job; afterwards the worker is on its own. */
-  run(job: unknown): void;
+  run(job: object): void;
 }
 
 const program = fileURLToPath(new URL('../vzdump/worker-main.ts', import.meta.url));
@@ -30,20 +30,30 @@ export function openWorkerPool(spares: number): WorkerPool {
   let busy = 0;
   let closed = false;
   const refill = (): void => {
-    while (!closed && busy === 0 && ready.length < spares) {
+    if (closed || busy > 0) return;
+    for (let missing = spares - ready.length; missing > 0; missing -= 1) {
       const spare = spawnSpare();
-      // A spare that ends unused is no error; `take` hears of it all the same.
-      spare.catch(() => undefined);
+      spare.catch(() => undefined); // a spare that ends unused is no error: `take` passes it over
       ready.push(spare);
     }
+  };
+  /** The first spare that lives, else a new one. */
+  const living = async (): Promise<{ child: ChildProcess; mark: ProcessMark }> => {
+    for (let spare = ready.shift(); spare !== undefined; spare = ready.shift()) {
+      const child = await spare.catch(() => null);
+      const mark = child?.pid === undefined ? null : markOf(child.pid);
+      if (child !== null && mark !== null) return { child, mark };
+    }
+    const child = await spawnSpare();
+    const mark = child.pid === undefined ? null : markOf(child.pid);
+    if (mark === null) throw new Error('the worker ended before it got its job');
+    return { child, mark };
   };
   refill();
   return {
     take: async () => {
-      const child = await (ready.shift() ?? spawnSpare());
+      const { child, mark } = await living();
       spareChildren.delete(child);
-      const mark = child.pid === undefined ? null : markOf(child.pid);
-      if (mark === null) throw new Error('the worker ended before it got its job');
       busy += 1;
       child.once('exit', () => {
         busy -= 1;
@@ -52,7 +62,7 @@ export function openWorkerPool(spares: number): WorkerPool {
       return {
         mark,
         run: (job) => {
-          child.send(job as object);
+          child.send(job);
           child.unref();
         },
       };

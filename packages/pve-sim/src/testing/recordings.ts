@@ -73,5 +73,5 @@ function normaliseLine(line: string): string {
 
 function sortOptions(line: string): string {
   const [head = '', ...options] = line.split(' --');
-  return [head, ...options.sort()].join(' --');
+  return [head, ...options.toSorted()].join(' --');
 }

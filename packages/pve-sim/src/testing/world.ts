@@ -128,8 +128,18 @@ export async function until(
   }
 }
 
-async function call(
-  sim: PveSim,
+/** File names have a stamp of one second: two backups of a guest within one would be one. */
+export async function nextSecond(): Promise<void> {
+  const second = Math.floor(Date.now() / 1000);
+  await until(
+    () => Math.floor(Date.now() / 1000) > second,
+    () => 'the next second',
+  );
+}
+
+/** One call to any simulator that can be reached. */
+export async function call(
+  sim: { url: string; token: string },
   method: string,
   path: string,
   params: WireParams = {},

@@ -14,7 +14,7 @@ export async function prepareVm(task: BackupTask): Promise<void> {
   worker.log.info(`VM Name: ${guest.config['name'] ?? `VM ${guest.vmid}`}`);
   for (const disk of Object.keys(guest.config)
     .filter((key) => /^(scsi|virtio|sata|ide)\d+$/.test(key))
-    .sort()) {
+    .toSorted()) {
     const [volume = '', ...options] = String(guest.config[disk]).split(',');
     const size = options.find((option) => option.startsWith('size='))?.slice(5) ?? '';
     const out = options.includes('backup=0');
@@ -99,7 +99,7 @@ async function freezeMayHang(task: BackupTask): Promise<void> {
 }
 
 function gibibytes(bytes: number): string {
-  const [unit, size] =
+  const [unit, size]: [string, number] =
     bytes >= 1024 ** 3 ? ['GiB', 1024 ** 3] : bytes >= 1024 ** 2 ? ['MiB', 1024 ** 2] : ['KiB', 1024];
-  return `${(bytes / Number(size)).toFixed(1)} ${unit}`;
+  return `${(bytes / size).toFixed(1)} ${unit}`;
 }

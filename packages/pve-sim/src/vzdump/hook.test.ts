@@ -110,7 +110,7 @@ describe('the hook of vzdump.conf', () => {
       readFileSync(join(folder, `env.${phase}`), 'utf8')
         .trimEnd()
         .split('\n')
-        .sort();
+        .toSorted();
     const dump = join(world.folder, 'bk', 'dump');
     expect(names('job-init')).toEqual([`DUMPDIR=${dump}`, 'STOREID=bk']);
     const atStop = names('pre-stop');

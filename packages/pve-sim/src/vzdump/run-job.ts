@@ -81,7 +81,7 @@ async function runGuests(setup: JobSetup): Promise<void> {
   let failed = 0;
   let fatal: string | null = null;
   try {
-    const vmids = [...job.vmids].sort((a, b) => a - b);
+    const vmids = [...job.vmids].toSorted((a, b) => a - b);
     const forbidden = vmids.filter((vmid) => job.forbidden.includes(vmid));
     if (forbidden[0] !== undefined && !job.all)
       throw new Error(`Permission check failed (/vms/${forbidden[0]}, VM.Backup)`);

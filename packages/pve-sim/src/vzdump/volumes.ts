@@ -16,7 +16,7 @@ export interface Volume {
 export function volumesOf(guest: GuestRecord): Volume[] {
   return Object.keys(guest.config)
     .filter((key) => key === 'rootfs' || /^mp\d+$/.test(key))
-    .sort((a, b) => orderOf(a) - orderOf(b))
+    .toSorted((a, b) => orderOf(a) - orderOf(b))
     .map((key) => parseVolume(key, String(guest.config[key])));
 }
 
