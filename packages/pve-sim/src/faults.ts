@@ -51,6 +51,7 @@ export const faultOrder = z.discriminatedUnion('fault', [
   z.strictObject({ fault: z.literal('slow_archive'), ...guest, ms: z.number().int().min(0) }),
   z.strictObject({ fault: z.literal('slow_power'), ...guest, ms: z.number().int().min(0) }),
   z.strictObject({ fault: z.literal('leave_down'), ...guest }),
+  z.strictObject({ fault: z.literal('ignore_shutdown'), ...guest }),
   z.strictObject({ fault: z.literal('storage_full'), storage: z.string().optional(), times: match.times }),
   z.strictObject({ fault: z.literal('storage_inactive'), storage: z.string() }),
   z.strictObject({ fault: z.literal('kill_worker'), ...guest, at: z.enum(killPoints).optional() }),

@@ -1,6 +1,7 @@
 import type { Delays } from './delays.ts';
 import type { Faults } from './faults.ts';
 import type { GuestStore } from './guests/guest-store.ts';
+import type { PowerLocks } from './guests/power-lock.ts';
 import type { GuestSpec, PveSimOptions, StorageSpec, TokenSpec } from './options.ts';
 import type { TaskRunner } from './tasks/task-runner.ts';
 import type { TaskStore } from './tasks/task-store.ts';
@@ -21,6 +22,7 @@ export interface SimNode {
   runner: TaskRunner;
   workers: WorkerPool;
   faults: Faults;
+  power: PowerLocks;
   warn: (line: string) => void;
   startedAtMs: number;
 }

@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { limitedToken, openRecordedNode } from './testing/recorded-node.ts';
 import { normaliseLog, openRecordings, type Recording, recordedLog } from './testing/recordings.ts';
-import { nextSecond, until, type World } from './testing/world.ts';
+import { nextSecond, type World } from './testing/world.ts';
 
 const recordings = openRecordings();
 const found = recordings ?? new Map<string, Recording>();
@@ -21,6 +21,7 @@ beforeAll(async () => {
   volid = (await items())[0]?.['volid'] as string;
 });
 afterAll(() => world.close());
+afterEach(() => world.sim.faults.clear());
 
 type Item = Record<string, unknown>;
 const items = (): Promise<Item[]> => world.data('GET', '/nodes/pve1/storage/bk/content?content=backup&vmid=101');
@@ -154,10 +155,7 @@ describe.skipIf(recordings === null)('lists of tasks, as recorded', () => {
   it('hold what runs when it is asked for, with its whole owner', async () => {
     world.sim.faults.order({ fault: 'slow_archive', ms: 60_000 });
     const upid = await world.vzdump({ vmid: '101', storage: 'bk' });
-    await until(
-      async () => (await world.log(upid)).length > 3,
-      () => 'the log',
-    );
+    await world.logged(upid, /creating vzdump archive/);
     const active = await world.data<Item[]>('GET', '/nodes/pve1/tasks?source=active&vmid=101');
     expect(active).toEqual([expect.objectContaining({ upid, user: 'root@pam!sim', saved: '0' })]);
     expect(active[0]).not.toHaveProperty('endtime');

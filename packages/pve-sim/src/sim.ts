@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { recordedDelays } from './delays.ts';
 import { type Faults, openFaults } from './faults.ts';
 import { adoptGuests, type GuestStore, openGuests } from './guests/guest-store.ts';
+import { powerLocks } from './guests/power-lock.ts';
 import { isSubvolume } from './guests/volume-snapshot.ts';
 import { handle } from './http/api-handler.ts';
 import { listen } from './http/listener.ts';
@@ -61,6 +62,7 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
     runner: taskRunner(tasks, options.node),
     workers: openWorkerPool(spareWorkers),
     faults: openFaults(options.state),
+    power: powerLocks(),
     warn: options.warn ?? ((line) => process.stderr.write(`pve-sim: ${line}\n`)),
     startedAtMs: Date.now(),
   };

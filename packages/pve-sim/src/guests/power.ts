@@ -8,15 +8,42 @@ export interface PowerOptions {
   /** The least time it takes. */
   ms: number;
   signal?: AbortSignal;
+  /** False: by force, without the guest's own command. */
+  command?: boolean;
+}
+
+export interface ShutdownLimits {
+  ms: number;
+  timeoutMs: number;
+  /** The guest takes no notice of a shutdown. */
+  deaf: boolean;
+  signal: AbortSignal;
 }
 
 /** Stops what runs in the guest, then shows it stopped. */
 export async function stopGuest(guests: GuestStore, vmid: number, options: PowerOptions): Promise<void> {
-  await runCommand(guests.get(vmid)?.commands.stop, options);
+  await runCommand(options.command === false ? undefined : guests.get(vmid)?.commands.stop, options);
   guests.update(vmid, (guest) => {
     guest.running = false;
     applyPending(guest);
   });
+}
+
+/** Asks the guest to stop; false when it still runs after `timeoutMs`. */
+export async function shutDown(guests: GuestStore, vmid: number, limits: ShutdownLimits): Promise<boolean> {
+  const { ms, timeoutMs, deaf, signal } = limits;
+  if (deaf) {
+    await wait(timeoutMs, signal);
+    return false;
+  }
+  const timeout = AbortSignal.timeout(Math.max(timeoutMs, ms));
+  try {
+    await stopGuest(guests, vmid, { ms, signal: AbortSignal.any([signal, timeout]) });
+    return true;
+  } catch (error) {
+    if (signal.aborted || !timeout.aborted) throw error;
+    return false;
+  }
 }
 
 export async function startGuest(guests: GuestStore, vmid: number, options: PowerOptions): Promise<void> {

@@ -60,6 +60,8 @@ async function produce(node: SimNode, request: ApiRequest, auth: AuthResult): Pr
   }
   if (method === 'HEAD') return bare(501, `Method 'HEAD ${apiPath}' not implemented`);
   const refused = takeFor(node.faults, 'refuse', method, apiPath);
+  // From 595 up it is the proxy itself that speaks, without a body.
+  if (refused !== null && refused.status >= 595) return bare(refused.status, refused.text);
   if (refused !== null) return refusal(new ApiError(refused.status, refused.text));
   const html = takeFor(node.faults, 'html', method, apiPath);
   if (html !== null) return htmlAnswer(html.status);

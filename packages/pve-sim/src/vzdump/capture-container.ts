@@ -6,6 +6,8 @@ import { describeVolume, volumesOf } from './volumes.ts';
 
 /** The name of the snapshot that vzdump makes, in the configuration and in its log lines. */
 const snapshotName = 'vzdump';
+/** `stopwait` 0 waits without limit; no timer can, but none of ours lives for three weeks. */
+const unlimitedMinutes = 30_000;
 
 /** Looks at the volumes. Throws `mode failure - …` when snapshot mode was asked and one of them cannot. */
 export async function prepareContainer(task: BackupTask, mode: BackupTask['mode']): Promise<void> {
@@ -93,7 +95,9 @@ export async function preStop(task: BackupTask): Promise<void> {
 }
 
 export async function powerOff(task: BackupTask): Promise<void> {
-  const { worker, vmid } = task;
+  const { worker, vmid, options } = task;
+  const deaf = worker.faults.take('ignore_shutdown', (fault) => fault.vmid === undefined || fault.vmid === vmid);
+  if (deaf !== null) await wait((options.stopwaitMinutes || unlimitedMinutes) * 60_000, worker.signal);
   await stopGuest(worker.guests, vmid, { ms: worker.job.delays.powerMs, signal: worker.signal });
   task.owes.restart = true;
 }

@@ -50,6 +50,8 @@ export interface VzdumpOptions {
   remove: boolean;
   prune: string | null;
   lockwaitMinutes: number;
+  /** How long a guest may take to shut down before it is stopped by force; 0: without limit. */
+  stopwaitMinutes: number;
   /** KiB/s; 0 is unlimited. */
   bwlimit: number;
   ionice: number;

@@ -39,7 +39,8 @@ export function resolveOptions(job: VzdumpJob): VzdumpOptions {
     if (typeof value === 'string') return value;
     return typeof value === 'number' ? String(value) : conf[name];
   };
-  const number = (name: 'lockwait' | 'bwlimit' | 'ionice'): number => Number(given(name) ?? vzdumpDefaults[name]);
+  const number = (name: 'lockwait' | 'stopwait' | 'bwlimit' | 'ionice'): number =>
+    Number(given(name) ?? vzdumpDefaults[name]);
   const flag = (name: 'remove' | 'stdexcludes'): boolean => (given(name) ?? String(vzdumpDefaults[name])) === '1';
   return {
     mode: modeOf(given('mode')),
@@ -51,6 +52,7 @@ export function resolveOptions(job: VzdumpJob): VzdumpOptions {
     remove: flag('remove'),
     prune: typeof job.options['prune-backups'] === 'string' ? job.options['prune-backups'] : null,
     lockwaitMinutes: number('lockwait'),
+    stopwaitMinutes: number('stopwait'),
     bwlimit: number('bwlimit'),
     ionice: number('ionice'),
     excludePaths: excludesOf(job.options['exclude-path']),
