@@ -43,22 +43,23 @@ export interface Rig {
   close(): Promise<void>;
 }
 
-const quickBounds = {
-  watcher: '90s',
-  claim: '3s',
-  lease: '3s',
-  hold_max: '10s',
-  lost_start: '2s',
-  operator_claim: '1s',
-  min_interval: '0s',
-  storage_cache: '0s',
-  task_poll: '50ms',
-  owed_retry: '100ms',
-  notes_retry: '200ms',
-  guest_cache: '0s',
+export const quickBounds = {
+  watcher: '90s', claim: '3s', lease: '3s', hold_max: '10s', lost_start: '2s', operator_claim: '1s', min_interval: '0s', storage_cache: '0s', task_poll: '50ms',
+  owed_retry: '100ms', notes_retry: '200ms', guest_cache: '0s',
 };
 
-export async function openRig(options: RigOptions = {}): Promise<Rig> {
+/** A simulated node with its hook, in a folder of its own. */
+export interface SimulatedNode {
+  folder: string;
+  sim: PveSim;
+  socket: string;
+  vmids: readonly number[];
+  close(): Promise<void>;
+}
+
+export type NodeOptions = Pick<RigOptions, 'gate' | 'guestSpec' | 'moreGuests' | 'storage' | 'hookMissing'>;
+
+export async function openNode(options: NodeOptions = {}): Promise<SimulatedNode> {
   const folder = await mkdtemp(join(tmpdir(), 'felhom-agent-'));
   const vmids = [101, ...(options.moreGuests ?? [])];
   const socket = join(folder, 'agent.sock');
@@ -68,17 +69,28 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     listen: '127.0.0.1:0',
     state: join(folder, 'sim'),
     node: 'pve1',
-    guests: vmids.map((vmid) => ({
-      vmid,
-      dir: join(folder, String(vmid)),
-      name: `docker${vmid}`,
-      ...options.guestSpec,
-    })),
+    guests: vmids.map((vmid) => ({ vmid, dir: join(folder, String(vmid)), name: `docker${vmid}`, ...options.guestSpec })),
     storages: [{ id: 'bk', dir: join(folder, 'bk'), ...options.storage }],
     vzdumpConf: join(folder, 'vzdump.conf'),
     authDelayMs: 0,
     warn: () => {},
   });
+  return {
+    folder, sim, socket, vmids,
+    close: async () => {
+      // Whatever still runs on the simulated node writes into the folder that goes now.
+      sim.faults.clear();
+      sim.killWorkers();
+      await until('the node is idle', () => sim.tasks.list().every((task) => sim.tasks.end(task.upid) !== null)).catch(() => undefined);
+      await sim.stop();
+      await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    },
+  };
+}
+
+export async function openRig(options: RigOptions = {}): Promise<Rig> {
+  const node = await openNode(options);
+  const { folder, sim, socket, vmids } = node;
   const tokens = new Map(vmids.map((vmid) => [vmid, newToken()]));
   const loaded = await configure(folder, socket, sim, { options, tokens });
   const start = async (): Promise<RunningAgent> => await startAgent(loaded, { log: silentLog, onFatal: () => {} });
@@ -86,21 +98,14 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
   const clients: AgentApi[] = [];
   const tokenOf = (vmid: number): string => tokens.get(vmid) ?? '';
   return {
-    folder,
-    sim,
-    socket,
-    tokenOf,
+    folder, sim, socket, tokenOf,
     token: tokenOf(101),
     get agent() {
       return agent;
     },
     client: ({ vmid = 101, bootId = 'boot-1', generation = null, token } = {}) => {
-      const made = createAgentClient({
-        agents: [{ url: agent.serving.url, fingerprint: agent.serving.fingerprint }],
-        token: token ?? tokenOf(vmid),
-        generation: memoryGeneration(generation),
-        bootId,
-      });
+      const { url, fingerprint } = agent.serving;
+      const made = createAgentClient({ agents: [{ url, fingerprint }], token: token ?? tokenOf(vmid), generation: memoryGeneration(generation), bootId });
       clients.push(made);
       return made;
     },
@@ -112,14 +117,7 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     close: async () => {
       await Promise.all(clients.map(async (client) => await client.close()));
       await agent.stop();
-      // Whatever still runs on the simulated node writes into the folder that goes now.
-      sim.faults.clear();
-      sim.killWorkers();
-      await until('the node is idle', () => sim.tasks.list().every((task) => sim.tasks.end(task.upid) !== null)).catch(
-        () => undefined,
-      );
-      await sim.stop();
-      await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      await node.close();
     },
   };
 }
@@ -127,7 +125,7 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
 async function writeHook(
   folder: string,
   socket: string,
-  { gate = 'hook', hookMissing = false }: RigOptions,
+  { gate = 'hook', hookMissing = false }: NodeOptions,
 ): Promise<void> {
   const hook = join(folder, 'felhom-vzdump-hook');
   await symlink(hookSource, hook);
@@ -168,7 +166,7 @@ async function configure(
   return { file: join(folder, 'agent.yaml'), config, guests: new Map(guests.map((guest) => [guest.vmid, guest])) };
 }
 
-async function orderFault(sim: PveSim, order: Record<string, unknown>): Promise<void> {
+export async function orderFault(sim: PveSim, order: Record<string, unknown>): Promise<void> {
   const { request, Agent } = await import('undici');
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
   try {

@@ -141,6 +141,8 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
       for (const job of jobs.all()) {
         if (!isUnsettled(job)) continue;
         if (job.host_boot_id !== options.hostBootId) await endByReboot(jobs, job);
+        // Before anybody is answered: the controller that held this gate polls again at once.
+        else if (job.phase === 'ready') gates.open(job.job_id);
         launch(job.job_id);
       }
     },

@@ -1,0 +1,222 @@
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Host, openHost } from './host.ts';
+import { followUntil, goodReport, isOver, orderFault, until } from './rig.ts';
+
+let host: Host | undefined;
+afterEach(async () => {
+  await host?.close();
+  host = undefined;
+});
+
+/** A controller that answers one request of the host with a whole cycle. */
+async function answerOnce(client: AgentApi, grade: 'app-consistent' | 'crash-consistent' = 'app-consistent'): Promise<string> {
+  const due = await until('the controller is asked', async () => {
+    const answer = await client.due({ waitSeconds: 2 });
+    return answer.reason === 'requested' || answer.reason === 'gate_open' ? answer : undefined;
+  });
+  const jobId = due.job_id ?? '';
+  await followUntil(client, jobId, (status) => status.phase === 'ready' || isOver(status));
+  await client.quiesced(jobId);
+  await followUntil(client, jobId, isOver);
+  await client.report(jobId, { ...goodReport('run'), grade, grade_reason: grade === 'app-consistent' ? null : 'redis was killed' });
+  return jobId;
+}
+
+describe('without a configuration', () => {
+  it('status says so and ends 0', async () => {
+    host = await openHost();
+    const end = await host.run('--config', join(host.folder, 'nowhere.yaml'), 'status', '--json');
+    expect(end.code).toBe(0);
+    expect(end.json).toMatchObject({ schema: 'felhom.status/1', configured: false });
+  });
+});
+
+describe('backup now', () => {
+  it('asks the controller, follows the job and prints what came of it', async () => {
+    const of = await openHost();
+    host = of;
+    const token = await of.adopt(101);
+    await of.serve();
+    const client = await of.client(token);
+    const [jobId, end] = await Promise.all([answerOnce(client), of.run('backup', 'now', '101', '--json')]);
+    expect(end.code).toBe(0);
+    expect(end.json).toMatchObject({
+      schema: 'felhom.backup/1',
+      backups: [{ vmid: 101, job_id: jobId, outcome: 'done', grade: 'app-consistent', gate: 'hook', target: { storage: 'bk', type: 'dir' }, downtime_ms: 800, error: null }],
+    });
+    const text = await of.run('backup', 'status', '101');
+    expect(text.stdout).toContain('done, app-consistent');
+    expect(`${end.stdout}${end.stderr}${text.stdout}${of.log()}`).not.toContain(token);
+  });
+
+  it('ends 5 when the controller reports less', async () => {
+    const of = await openHost();
+    host = of;
+    const token = await of.adopt(101);
+    await of.serve();
+    const client = await of.client(token);
+    const [, end] = await Promise.all([answerOnce(client, 'crash-consistent'), of.run('backup', 'now', '101')]);
+    expect(end.code).toBe(5);
+    expect(end.stdout).toContain('crash-consistent (redis was killed)');
+  });
+
+  it('goes on without a controller that does not answer, crash-consistent, and says so before', async () => {
+    const of = await openHost();
+    host = of;
+    await of.adopt(101);
+    await of.serve();
+    const end = await of.run('backup', 'now', '101');
+    expect(end.code).toBe(5);
+    expect(end.stderr).toContain('goes on crash-consistent');
+    expect(end.stdout).toContain('crash-consistent (no_controller)');
+  });
+
+  it('asks nobody with --without-quiesce', async () => {
+    const of = await openHost({ bounds: { operator_claim: '60s' } });
+    host = of;
+    await of.adopt(101);
+    await of.serve();
+    const end = await of.run('backup', 'now', '101', '--without-quiesce', '--json');
+    expect(end.code).toBe(5);
+    expect(end.json).toMatchObject({ backups: [{ outcome: 'done', grade: 'crash-consistent', grade_reason: 'not_quiesced' }] });
+  });
+
+  it('ends 3 with the reason when the controller cancels, and nothing was captured', async () => {
+    const of = await openHost();
+    host = of;
+    const token = await of.adopt(101);
+    await of.serve();
+    const client = await of.client(token);
+    const refuse = async (): Promise<void> => {
+      const due = await until('the controller is asked', async () => {
+        const answer = await client.due({ waitSeconds: 2 });
+        return answer.reason === 'requested' ? answer : undefined;
+      });
+      await client.status(due.job_id ?? '');
+      await client.cancel(due.job_id ?? '');
+    };
+    const [, end] = await Promise.all([refuse(), of.run('backup', 'now', '101', '--json')]);
+    expect(end.code).toBe(3);
+    expect(end.json).toMatchObject({ backups: [{ outcome: 'aborted', error: { message: expect.stringContaining("cancelled by the guest's controller") } }] });
+    expect((await of.run('backup', 'list', '101', '--json')).json).toMatchObject({ backups: [] });
+  });
+
+  it('ends 3 with the reason when vzdump fails', async () => {
+    const of = await openHost();
+    host = of;
+    await of.adopt(101);
+    await orderFault(of.node.sim, { fault: 'fail_archive', vmid: 101 });
+    await of.serve();
+    const end = await of.run('backup', 'now', '101');
+    expect(end.code).toBe(3);
+    expect(end.stdout).toContain('archive failed by order');
+  });
+
+  it('ends 10 when nobody serves, 2 when no guest is named', async () => {
+    host = await openHost();
+    const absent = await host.run('backup', 'now', '101');
+    expect(absent.code).toBe(10);
+    expect(absent.stderr).toContain('systemctl start felhom-agent');
+    expect((await host.run('backup', 'now')).code).toBe(2);
+    expect((await host.run('backup', 'now', 'web')).code).toBe(2);
+    expect((await host.run('backup', 'now', '101', '--all')).code).toBe(2);
+  });
+
+  it('returns the job with --no-wait', async () => {
+    const of = await openHost();
+    host = of;
+    await of.serve();
+    const end = await of.run('backup', 'now', '--all', '--no-wait', '--json');
+    expect(end.code).toBe(0);
+    expect(end.json).toMatchObject({ backups: [{ vmid: 101, outcome: 'started' }] });
+  });
+
+  it('takes those that are due with --due, and then none', async () => {
+    const of = await openHost();
+    host = of;
+    await of.serve();
+    expect((await of.run('backup', 'due', '--json')).json).toMatchObject({ schema: 'felhom.due/1', guests: [{ due: true, reason: 'never' }] });
+    expect((await of.run('backup', 'now', '--due')).code).toBe(5);
+    const none = await of.run('backup', 'now', '--due');
+    expect(none).toMatchObject({ code: 0 });
+    expect(none.stdout).toContain('nothing is due');
+    expect((await of.run('backup', 'list', '--json')).json).toMatchObject({ schema: 'felhom.backup/1', backups: [{ vmid: 101, grade: 'crash-consistent' }] });
+  });
+});
+
+describe('guest adopt', () => {
+  it('writes a new token 0600 to the file and nowhere else, and stores its hash alone', async () => {
+    host = await openHost();
+    const file = join(host.folder, 'out.token');
+    const end = await host.run('guest', 'adopt', '101', '--token-out', file, '--json');
+    expect(end.code).toBe(0);
+    const token = (await readFile(file, 'utf8')).trim();
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(token).toMatch(/^fh_[\w-]{43}$/);
+    const stored = await readFile(join(host.folder, 'state/guests.json'), 'utf8');
+    expect(`${end.stdout}${end.stderr}${stored}`).not.toContain(token);
+  });
+
+  it('revokes the old token with serve running, and overwrites no file', async () => {
+    const of = await openHost();
+    host = of;
+    const old = await of.adopt(101);
+    await of.serve();
+    const before = await of.client(old);
+    await before.due();
+    const fresh = await of.adopt(101);
+    await expect(before.due()).rejects.toMatchObject({ kind: 'refused', status: 401 });
+    await (await of.client(fresh)).due();
+    const taken = join(of.folder, 'taken');
+    await writeFile(taken, 'mine');
+    expect((await of.run('guest', 'adopt', '101', '--token-out', taken)).code).toBe(2);
+    expect(await readFile(taken, 'utf8')).toBe('mine');
+  });
+});
+
+describe('status and config', () => {
+  it('shows address and fingerprint for pinning, and needs no serve', async () => {
+    const of = await openHost();
+    host = of;
+    await of.serve();
+    await of.kill();
+    const end = await of.run('status', '--json');
+    expect(end.code).toBe(0);
+    expect(end.json).toMatchObject({ configured: true, url: expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+$/), fingerprint: expect.stringMatching(/^([0-9A-F]{2}:){31}/) });
+    const live = await of.run('status', '--live', '--check');
+    expect(live.code).toBe(6);
+    expect(live.stdout).toContain('serve does not answer');
+  });
+
+  it('ends 6 with --check when the newest backup failed', async () => {
+    const of = await openHost();
+    host = of;
+    await orderFault(of.node.sim, { fault: 'fail_archive', vmid: 101 });
+    await of.serve();
+    await of.run('backup', 'now', '101');
+    expect((await of.run('status', '--check')).code).toBe(6);
+    await of.run('backup', 'now', '101');
+    expect((await of.run('status', '--check')).code).toBe(0);
+  });
+
+  it('names the place and the nearest key of a mistake', async () => {
+    host = await openHost();
+    const text = await readFile(host.config, 'utf8');
+    await writeFile(host.config, `${text}socet: /x\n`);
+    const end = await host.run('config', 'check');
+    expect(end.code).toBe(2);
+    expect(end.stderr).toMatch(/agent\.yaml:\d+:1: socet: unknown key, did you mean socket\?/);
+  });
+
+  it('keeps the socket to root, and the key and every state file to itself', async () => {
+    const of = await openHost();
+    host = of;
+    await of.adopt(101);
+    await of.serve();
+    expect((await stat(of.node.socket)).mode & 0o777).toBe(0o600);
+    for (const name of ['tls-key.pem', 'guests.json', 'journal.jsonl']) expect((await stat(join(of.folder, 'state', name))).mode & 0o077).toBe(0);
+  });
+});
