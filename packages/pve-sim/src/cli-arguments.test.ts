@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest';
+import { parseGuest, parseStorage, readArguments } from './cli-arguments.ts';
+
+describe('the command line', () => {
+  it('drops a leading --, and takes paths from where the caller stands', () => {
+    const options = readArguments(['--', '--state', 'st', '--guest', '101=g', '--storage', 'bk=/abs/bk'], '/home/me');
+    expect(options).toMatchObject({ listen: '127.0.0.1:0', state: '/home/me/st', node: 'pve1', authDelayMs: 3000 });
+    expect(options.guests[0]).toMatchObject({ vmid: 101, dir: '/home/me/g', kind: 'lxc', running: true });
+    expect(options.storages[0]).toMatchObject({ id: 'bk', dir: '/abs/bk', kind: 'dir', active: true });
+  });
+
+  it('reads what a guest is, and commands that hold commas', () => {
+    const guest = parseGuest('300=/vm,kind=qemu,name=db,stopped,start=echo a,b; true,stop=sleep 1', '/');
+    expect(guest).toMatchObject({ vmid: 300, dir: '/vm', kind: 'qemu', name: 'db', running: false });
+    expect(guest.commands).toEqual({ start: 'echo a,b; true', stop: 'sleep 1' });
+  });
+
+  it('reads what a storage is', () => {
+    expect(parseStorage('pbs=/p,kind=pbs,prune=keep-last=3,keep-daily=2', '/')).toMatchObject({
+      kind: 'pbs',
+      prune: 'keep-last=3,keep-daily=2',
+    });
+    expect(parseStorage('usb=/u,inactive', '/')).toMatchObject({ active: false });
+  });
+
+  it('says what is wrong', () => {
+    expect(() => readArguments([], '/')).toThrow('--state DIR is missing');
+    expect(() => parseGuest('abc=/x', '/')).toThrow('no VMID');
+    expect(() => parseGuest('101', '/')).toThrow('--guest 101=DIR');
+    expect(() => readArguments(['--state', 'x', '--delays', 'some'], '/')).toThrow('"recorded" or "none"');
+  });
+});
