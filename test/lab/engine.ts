@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { endEngineBelow } from './end-engine.ts';
+import { endProcessesOf } from './end-processes.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
 import { unmountBelow } from './unmount.ts';
 import { waitUntil } from './wait-until.ts';
@@ -98,7 +98,7 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
       daemon?.child.kill('SIGKILL');
       await daemon?.ended;
       daemon = undefined;
-      await endEngineBelow(folder);
+      await endProcessesOf(folder, execRoot);
       // What a machine finds when it comes up again: nothing is mounted, /run is empty.
       for (const place of [execRoot, join(dataRoot, 'overlay2'), join(dataRoot, 'containers')])
         await unmountBelow(place);
@@ -114,7 +114,7 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
         await daemon.stop(10_000);
       }
       daemon = undefined;
-      await endEngineBelow(folder);
+      await endProcessesOf(folder, execRoot);
     },
   };
   return engine;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { borrowedEngine } from './borrowed-engine.ts';
 import { installHook, labVmid, readServed, writeAgentFiles, writeControllerFile } from './configuration.ts';
 import { isRoot, type LabDisk, labsFolder, makeDisk } from './disk.ts';
+import { endProcessesOf } from './end-processes.ts';
 import { type LabEngine, labEngine } from './engine.ts';
 import { claimFolder, sweepDeadLabs } from './leftovers.ts';
 import type { LabOptions } from './options.ts';
@@ -101,6 +102,8 @@ async function furnish(shell: Shell): Promise<Lab> {
   const programs: Background[] = [];
   closers.push(async () => {
     await Promise.all([...programs, agent, simulator].map(async (each) => await each?.stop(3_000)));
+    // Workers of the simulator and guards of the controller outlive them on purpose.
+    await endProcessesOf(folder);
   });
 
   const agentConfig = join(host, 'agent.yaml');

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { endEngineBelow } from './end-engine.ts';
+import { endProcessesOf } from './end-processes.ts';
 import { unmountBelow } from './unmount.ts';
 
 /** Writes down who made a lab, so that a later one can tell that its maker is gone. */
@@ -14,7 +14,7 @@ export async function sweepDeadLabs(labs: string): Promise<void> {
   for (const name of await readdir(labs)) {
     const folder = join(labs, name);
     if (!name.startsWith('lab-') || isClaimed(folder)) continue;
-    await endEngineBelow(folder);
+    await endProcessesOf(folder);
     await unmountBelow(folder);
     await rm(folder, { recursive: true, force: true });
   }
@@ -25,8 +25,8 @@ function isClaimed(folder: string): boolean {
     const [pid, started] = readFileSync(join(folder, 'maker'), 'utf8').trim().split(' ');
     return startTimeOf(Number(pid)) === started;
   } catch {
-    // Being made or being removed this very moment, by a maker that lives.
-    return true;
+    // Being made or removed this very moment, by a maker that lives; or forgotten half removed.
+    return Date.now() - statSync(folder).mtimeMs < 600_000;
   }
 }
 

@@ -1,0 +1,157 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { runningContainers, waitUntilDown, waitUntilUp } from '../lab/backup.ts';
+import { type Lab, openLab } from '../lab/lab.ts';
+import { makeSystemdGuest, type SystemdGuest } from '../lab/systemd-guest.ts';
+import { waitUntil } from '../lab/wait-until.ts';
+
+/*
+ * The units with systemd as PID 1. In each test the snapshot on the host hangs while the apps are down, then something
+ * dies. The test calls nothing of ours afterwards: what brings the apps back is what the test is about. Their restart
+ * policy is "no", so that the engine does not do it.
+ */
+
+const watch = 'felhom-controller-watch.service';
+const boot = 'felhom-controller-boot.service';
+const timer = 'felhom-controller-recover.timer';
+const apps = ['shop-app-1', 'shop-db-1'];
+
+let lab: Lab;
+let guest: SystemdGuest;
+
+beforeEach(async () => {
+  const bounds = { max_quiesce: '2m', hung_holder: '1s', watch_backoff: '1s' };
+  lab = await openLab({ controller: { bounds }, agentBounds: { hold_max: '90s' } });
+  await lab.addStack('shop', shop);
+});
+afterEach(async () => {
+  await guest.destroy();
+  await lab.close();
+});
+
+const debts = async (): Promise<string[]> => await readdir(join(lab.guest, 'var/lib/felhom/debts')).catch(() => []); // No folder: no debts.
+
+/** Has the guest's watch take a backup that hangs on the host while the apps are down. */
+async function quiesceByWatch(enabled: readonly string[]): Promise<void> {
+  guest = await makeSystemdGuest(lab, [watch, ...enabled]);
+  await guest.boot();
+  await lab.order({ fault: 'freeze_hangs' });
+  const asked = await lab.onHost('backup', 'now', String(lab.vmid), '--no-wait');
+  expect(asked.code, `${asked.stdout}${asked.stderr}`).toBe(0);
+  await waitUntilDown(lab, apps);
+  expect(await debts()).not.toEqual([]);
+}
+
+async function expectAllPaid(boundMs: number): Promise<void> {
+  await waitUntilUp(lab, apps, boundMs);
+  await waitUntil('no debt is left', async () => (await debts()).length === 0, { boundMs: 20_000 });
+}
+
+describe('the controller as a service', () => {
+  it('takes a backup when the host asks for one', async () => {
+    guest = await makeSystemdGuest(lab, [watch]);
+    await guest.boot();
+    const end = await lab.onHost('backup', 'now', String(lab.vmid), '--json');
+    expect(end.code, end.stderr).toBe(0);
+    expect(end.stdout).toContain('app-consistent');
+    expect(await runningContainers(lab)).toEqual(apps);
+  });
+
+  it('killed with kill -9 in a quiesce leaves nothing down: guard and ExecStopPost', async () => {
+    await quiesceByWatch([]);
+    await guest.mustExec('kill', '-KILL', String(await guest.mainPid(watch)));
+    await expectAllPaid(20_000);
+  });
+
+  it('killed together with its guard leaves nothing down: ExecStopPost', async () => {
+    await quiesceByWatch([]);
+    await guest.mustExec('systemctl', 'kill', '--kill-who=all', '--signal=SIGKILL', watch);
+    await expectAllPaid(20_000);
+  });
+
+  it('stopped by systemctl in a quiesce brings its apps back first', async () => {
+    await quiesceByWatch([]);
+    await guest.mustExec('systemctl', 'stop', watch);
+    expect(await runningContainers(lab)).toEqual(apps);
+    expect(await debts()).toEqual([]);
+    expect((await guest.exec('systemctl', 'is-failed', watch)).stdout.trim()).toBe('inactive');
+  });
+
+  it('frozen by SIGSTOP is ended after its deadline by the guard', async () => {
+    await lab.close();
+    lab = await openLab({
+      controller: { bounds: { max_quiesce: '3s', hung_holder: '1s' } },
+      agentBounds: { hold_max: '90s' },
+    });
+    await lab.addStack('shop', shop);
+    await quiesceByWatch([]);
+    await guest.mustExec('kill', '-STOP', String(await guest.mainPid(watch)));
+    await expectAllPaid(30_000);
+  });
+});
+
+describe('the timer', () => {
+  it('brings back within a minute what neither guard nor service can', async () => {
+    guest = await makeSystemdGuest(lab, [timer]);
+    await guest.boot();
+    await lab.order({ fault: 'freeze_hangs' });
+    await guest.mustExec('sh', '-c', 'setsid felhom-controller backup now >/run/backup.log 2>&1 &');
+    await waitUntilDown(lab, apps);
+    // In brackets, so that the shell that says it is not meant.
+    await guest.mustExec(
+      'sh',
+      '-c',
+      'pkill -KILL -f "[f]elhom-guard"; pkill -KILL -f "[f]elhom-controller backup now"',
+    );
+    expect(await debts()).not.toEqual([]);
+    await expectAllPaid(75_000);
+  });
+
+  it('does nothing, and starts nothing, where nothing is owed', async () => {
+    guest = await makeSystemdGuest(lab, [timer]);
+    await guest.boot();
+    await guest.mustExec('systemctl', 'start', 'felhom-controller-recover.service');
+    const shown = await guest.mustExec(
+      'systemctl',
+      'show',
+      '--property=ConditionResult,ExecMainPID',
+      'felhom-controller-recover.service',
+    );
+    expect(shown).toContain('ConditionResult=no');
+    expect(shown).toContain('ExecMainPID=0');
+  });
+});
+
+describe('a guest that goes down in a quiesce', () => {
+  it('by a shutdown keeps its marker, and its apps come back at the next boot', async () => {
+    await quiesceByWatch([boot]);
+    await guest.powerOff();
+    expect(await debts()).not.toEqual([]);
+    await guest.boot();
+    await expectAllPaid(30_000);
+  });
+
+  it('by a power cut has its apps back at the next boot', async () => {
+    await quiesceByWatch([boot]);
+    await guest.cutPower();
+    expect(await debts()).not.toEqual([]);
+    await guest.boot();
+    await expectAllPaid(30_000);
+  });
+});
+
+const shop = `
+services:
+  db:
+    image: felhom/busybox:test
+    restart: "no"
+    command: &run ["sh", "-c", "trap 'exit 0' TERM; while :; do date >>/data/ticks; sleep 0.2 & wait $$!; done"]
+    volumes: ["./db:/data"]
+  app:
+    image: felhom/busybox:test
+    restart: "no"
+    depends_on: [db]
+    command: *run
+    volumes: ["./app:/data"]
+`;
