@@ -43,10 +43,13 @@ async function quiesceByWatch(enabled: readonly string[]): Promise<void> {
   expect(await debts()).not.toEqual([]);
 }
 
-async function expectAllPaid(boundMs: number): Promise<void> {
+/** What runs and what is owed, once nothing is owed any more or `boundMs` have passed. */
+async function afterRecovery(boundMs: number): Promise<{ running: string[]; owed: string[] }> {
   await waitUntilUp(lab, apps, boundMs);
   await waitUntil('no debt is left', async () => (await debts()).length === 0, { boundMs: 20_000 });
+  return { running: await runningContainers(lab), owed: await debts() };
 }
+const allPaid = { running: apps, owed: [] };
 
 describe('the controller as a service', () => {
   it('takes a backup when the host asks for one', async () => {
@@ -61,13 +64,13 @@ describe('the controller as a service', () => {
   it('killed with kill -9 in a quiesce leaves nothing down: guard and ExecStopPost', async () => {
     await quiesceByWatch([]);
     await guest.mustExec('kill', '-KILL', String(await guest.mainPid(watch)));
-    await expectAllPaid(20_000);
+    expect(await afterRecovery(20_000)).toEqual(allPaid);
   });
 
   it('killed together with its guard leaves nothing down: ExecStopPost', async () => {
     await quiesceByWatch([]);
     await guest.mustExec('systemctl', 'kill', '--kill-who=all', '--signal=SIGKILL', watch);
-    await expectAllPaid(20_000);
+    expect(await afterRecovery(20_000)).toEqual(allPaid);
   });
 
   it('stopped by systemctl in a quiesce brings its apps back first', async () => {
@@ -87,7 +90,7 @@ describe('the controller as a service', () => {
     await lab.addStack('shop', shop);
     await quiesceByWatch([]);
     await guest.mustExec('kill', '-STOP', String(await guest.mainPid(watch)));
-    await expectAllPaid(30_000);
+    expect(await afterRecovery(30_000)).toEqual(allPaid);
   });
 });
 
@@ -105,7 +108,7 @@ describe('the timer', () => {
       'pkill -KILL -f "[f]elhom-guard"; pkill -KILL -f "[f]elhom-controller backup now"',
     );
     expect(await debts()).not.toEqual([]);
-    await expectAllPaid(75_000);
+    expect(await afterRecovery(75_000)).toEqual(allPaid);
   });
 
   it('does nothing, and starts nothing, where nothing is owed', async () => {
@@ -129,7 +132,7 @@ describe('a guest that goes down in a quiesce', () => {
     await guest.powerOff();
     expect(await debts()).not.toEqual([]);
     await guest.boot();
-    await expectAllPaid(30_000);
+    expect(await afterRecovery(30_000)).toEqual(allPaid);
   });
 
   it('by a power cut has its apps back at the next boot', async () => {
@@ -137,7 +140,7 @@ describe('a guest that goes down in a quiesce', () => {
     await guest.cutPower();
     expect(await debts()).not.toEqual([]);
     await guest.boot();
-    await expectAllPaid(30_000);
+    expect(await afterRecovery(30_000)).toEqual(allPaid);
   });
 });
 
