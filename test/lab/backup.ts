@@ -65,6 +65,12 @@ export async function startTimes(lab: Lab): Promise<Record<string, string>> {
   );
 }
 
+/** What docker says of every container, running or not, by name. */
+export async function containerStates(lab: Lab): Promise<Record<string, string>> {
+  const listed = lines(await lab.engine.docker('ps', '--all', '--format', '{{.Names}} {{.State}}'));
+  return Object.fromEntries(listed.map((line) => line.split(' ')));
+}
+
 /** Waits until none of `names` runs. */
 export async function waitUntilDown(lab: Lab, names: readonly string[], boundMs = 30_000): Promise<void> {
   await waitUntil(

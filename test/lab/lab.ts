@@ -40,7 +40,7 @@ export interface Lab {
   /** The environment of a controller in this lab. */
   guestEnvironment(env?: Record<string, string>): NodeJS.ProcessEnv;
   /** Writes a stack's files into `srv/NAME` of the guest and starts it. Returns its folder. */
-  addStack(name: string, compose: string, files?: Record<string, string>): Promise<string>;
+  addStack(name: string, compose: string, files?: Record<string, string>, options?: { wait: boolean }): Promise<string>;
   /** The archives on the storage, oldest first. */
   archives(): Promise<string[]>;
   /** Unpacks an archive (default: the newest) into a folder of the lab; only `paths` of it where given. */
@@ -176,7 +176,7 @@ async function furnish(shell: Shell): Promise<Lab> {
       programs.push(started);
       return started;
     },
-    addStack: async (name, compose, files = {}) => {
+    addStack: async (name, compose, files = {}, { wait } = { wait: true }) => {
       const project = join(disk.guest, 'srv', name);
       await mkdir(project, { recursive: true });
       await writeFile(join(project, 'compose.yaml'), compose);
@@ -184,16 +184,8 @@ async function furnish(shell: Shell): Promise<Lab> {
         await mkdir(join(project, path, '..'), { recursive: true });
         await writeFile(join(project, path), text);
       }
-      await engine.docker(
-        'compose',
-        '--project-name',
-        name,
-        '--project-directory',
-        project,
-        'up',
-        '--detach',
-        '--wait',
-      );
+      const up = ['up', '--detach', ...(wait ? ['--wait'] : [])];
+      await engine.docker('compose', '--project-name', name, '--project-directory', project, ...up);
       return project;
     },
     archives: async () => {
