@@ -10,14 +10,15 @@ try {
   const sim = await startPveSim(options);
   const delays = Object.entries(options.delays ?? recordedDelays).map(([name, ms]) => `${name}=${ms}`);
   process.stderr.write(`pve-sim: delays ${delays.join(' ')} authDelayMs=${options.authDelayMs}\n`);
-  const { url, token, fingerprint, node } = sim;
-  process.stdout.write(`${JSON.stringify({ url, token, fingerprint, node })}\n`);
   const end = (): void => {
     void sim.stop().then(() => process.exit(0));
   };
   if (process.env['npm_lifecycle_event'] !== undefined) watchRunner(end);
   process.once('SIGTERM', end);
   process.once('SIGINT', end);
+  // Last of all: who has read this line may end us.
+  const { url, token, fingerprint, node } = sim;
+  process.stdout.write(`${JSON.stringify({ url, token, fingerprint, node })}\n`);
 } catch (error) {
   process.stderr.write(`pve-sim: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(2);

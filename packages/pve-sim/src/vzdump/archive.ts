@@ -5,13 +5,40 @@ import { ownFolder } from '../guests/volume-snapshot.ts';
 import type { BackupTask } from './backup-task.ts';
 import { runProgram, wait } from './programs.ts';
 
-/** Writes the archive of the task's source and renames it to its final name. Answers what tar said, and the seconds it took. */
-export async function writeArchive(task: BackupTask): Promise<{ lines: string[]; bytes: number; seconds: number }> {
+/** What was ordered to go wrong with an archive. */
+export interface ArchiveOrders {
+  /** Why it fails; null when it does not. */
+  failure: string | null;
+  full: boolean;
+  slowMs: number;
+}
+
+/** Taken before the archive is announced: who sees the announcement can rely on the orders having struck. */
+export function takeArchiveOrders({ worker, vmid, storage }: BackupTask): ArchiveOrders {
+  const ofGuest = (fault: { vmid?: number | undefined }): boolean => fault.vmid === undefined || fault.vmid === vmid;
+  const ofStorage = (fault: { storage?: string | undefined }): boolean =>
+    fault.storage === undefined || fault.storage === storage.id;
+  return {
+    failure: worker.faults.take('fail_archive', ofGuest)?.text ?? null,
+    full: worker.faults.take('storage_full', ofStorage) !== null,
+    slowMs: worker.faults.take('slow_archive', ofGuest)?.ms ?? 0,
+  };
+}
+
+export interface WrittenArchive {
+  /** What tar said. */
+  lines: string[];
+  bytes: number;
+  seconds: number;
+}
+
+/** Writes the archive of the task's source and renames it to its final name. */
+export async function writeArchive(task: BackupTask, orders: ArchiveOrders): Promise<WrittenArchive> {
   const began = performance.now();
   saveConfig(task);
-  const lines = await runTar(task);
+  const lines = await runTar(task, orders);
   const bytes = Number(/Total bytes written: (\d+)/.exec(lines.join('\n'))?.[1] ?? 0);
-  await slowDown(task, bytes, began);
+  await slowDown(task, orders.slowMs, bytes, began);
   renameSync(task.paths.growing, task.paths.archive);
   return { lines, bytes, seconds: (performance.now() - began) / 1000 };
 }
@@ -83,16 +110,11 @@ function pipelineOf(task: BackupTask): { tar: string[]; compressor: string[]; la
   return { tar, compressor, label: `set -o pipefail && ${quoted}${throttle}${compress} >${task.paths.growing}` };
 }
 
-async function runTar(task: BackupTask): Promise<string[]> {
-  const { worker, paths, vmid, storage } = task;
-  const failure = worker.faults.take('fail_archive', (fault) => fault.vmid === undefined || fault.vmid === vmid);
-  const full = worker.faults.take(
-    'storage_full',
-    (fault) => fault.storage === undefined || fault.storage === storage.id,
-  );
+async function runTar(task: BackupTask, orders: ArchiveOrders): Promise<string[]> {
+  const { worker, paths } = task;
   const { tar, compressor, label } = pipelineOf(task);
-  if (failure !== null) throw new Error(`command '${label}' failed: ${failure.text}`);
-  if (full !== null) {
+  if (orders.failure !== null) throw new Error(`command '${label}' failed: ${orders.failure}`);
+  if (orders.full) {
     worker.log.info('zstd: error 70 : Write error : cannot write block : No space left on device ');
     throw new Error(`command '${label}' failed: exit code 70`);
   }
@@ -109,12 +131,11 @@ async function runTar(task: BackupTask): Promise<string[]> {
 }
 
 /** A bandwidth limit, or an ordered delay: the archive is there, but is not finished before its time. */
-async function slowDown(task: BackupTask, bytes: number, beganMs: number): Promise<void> {
-  const { worker, options, vmid } = task;
-  const order = worker.faults.take('slow_archive', (fault) => fault.vmid === undefined || fault.vmid === vmid);
+async function slowDown(task: BackupTask, orderedMs: number, bytes: number, beganMs: number): Promise<void> {
+  const { worker, options } = task;
   const limitMs = options.bwlimit > 0 ? (bytes / (options.bwlimit * 1024)) * 1000 : 0;
   try {
-    await wait(Math.max(limitMs, order?.ms ?? 0) - (performance.now() - beganMs), worker.signal);
+    await wait(Math.max(limitMs, orderedMs) - (performance.now() - beganMs), worker.signal);
   } catch {
     throw new Error(`command '${pipelineOf(task).label}' failed: interrupted by signal`);
   }

@@ -1,7 +1,7 @@
 import { nameOf } from '../guests/guest-record.ts';
 import { type Backup, listBackups, removeBackup, setNotes, setProtected } from '../storage/backups.ts';
 import { describeRetention, markForPrune } from '../storage/retention.ts';
-import { describeSize, writeArchive } from './archive.ts';
+import { type ArchiveOrders, describeSize, takeArchiveOrders, writeArchive } from './archive.ts';
 import type { BackupTask } from './backup-task.ts';
 import { logVmProgress, startVmBackup } from './capture-vm.ts';
 
@@ -9,11 +9,12 @@ import { logVmProgress, startVmBackup } from './capture-vm.ts';
 export async function produceBackup(task: BackupTask): Promise<number> {
   const { worker, storage, paths, guest } = task;
   const pbs = storage.kind === 'pbs';
+  const orders = takeArchiveOrders(task);
   worker.log.info(`creating ${pbs ? 'Proxmox Backup Server' : 'vzdump'} archive '${paths.target}'`);
   warnOfSlashes(task);
   await worker.mayDie('archive', task.vmid);
-  if (guest.kind === 'qemu') await archiveVm(task);
-  else await archiveContainer(task);
+  if (guest.kind === 'qemu') await archiveVm(task, orders);
+  else await archiveContainer(task, orders);
   if (!pbs) worker.log.info(`archive file size: ${describeSize(paths.archive)}`);
   const doneAt = performance.now();
   const backup = listBackups(storage).find((candidate) => candidate.volid === paths.volid);
@@ -24,20 +25,20 @@ export async function produceBackup(task: BackupTask): Promise<number> {
   return doneAt;
 }
 
-async function archiveContainer(task: BackupTask): Promise<void> {
+async function archiveContainer(task: BackupTask, orders: ArchiveOrders): Promise<void> {
   const { worker, storage } = task;
   const pbs = storage.kind === 'pbs';
   if (pbs) announcePbs(task);
-  const { lines, bytes, seconds } = await writeArchive(task);
+  const { lines, bytes, seconds } = await writeArchive(task, orders);
   if (pbs) summarisePbs(task, bytes, seconds);
   else for (const line of lines) worker.log.info(line);
 }
 
-async function archiveVm(task: BackupTask): Promise<void> {
+async function archiveVm(task: BackupTask, orders: ArchiveOrders): Promise<void> {
   const { folder, discard } = await startVmBackup(task);
   try {
     task.source = folder;
-    const { bytes, seconds } = await writeArchive(task);
+    const { bytes, seconds } = await writeArchive(task, orders);
     logVmProgress(task, bytes, seconds);
   } finally {
     await discard();
