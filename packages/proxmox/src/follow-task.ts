@@ -1,5 +1,6 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { PveError } from './errors.ts';
+import { readableFailure, readComplaint } from './failure-text.ts';
 import { createPace, type Pace, type PaceOptions } from './pace.ts';
 import type { LogLine, PveTasks, TaskEnd } from './tasks.ts';
 import type { Upid } from './upid.ts';
@@ -90,6 +91,7 @@ function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOp
   let unread: LogLine[] = [];
   let next = options.fromLine ?? 1;
   let lastError: string | null = null;
+  let complaint: string | null = null;
   let statusDueMs = clock.monotonicMs() + statusEveryMs;
   let finishing = false;
 
@@ -105,7 +107,10 @@ function createPoll({ tasks, clock }: FollowPorts, upid: Upid, options: FollowOp
     }
     unread.push(...lines);
     next = last.n + 1;
-    lastError = lines.findLast(({ text }) => text.startsWith('ERROR: '))?.text.slice('ERROR: '.length) ?? lastError;
+    for (const { text } of lines) {
+      complaint = readComplaint(text) ?? complaint;
+      if (text.startsWith('ERROR: ')) lastError = readableFailure(text.slice('ERROR: '.length), complaint);
+    }
     finishing ||= lines.some(({ text }) => lastLine.test(text));
     return true;
   };

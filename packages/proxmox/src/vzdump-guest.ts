@@ -1,3 +1,4 @@
+import { readComplaint } from './failure-text.ts';
 import { parseSize } from './size.ts';
 import type { LogLine } from './tasks.ts';
 import { asMode } from './vzdump-command.ts';
@@ -78,7 +79,8 @@ export function readGuestLine(guest: GuestLog, line: LogLine, storage: string | 
     const match = pattern.exec(text);
     if (match !== null) return { ...guest, ...capture, ...change(guest, match, storage) };
   }
-  return { ...guest, ...capture };
+  const complaint = readComplaint(text) ?? guest.complaint;
+  return { ...guest, ...capture, complaint };
 }
 
 function include(guest: GuestLog, match: RegExpExecArray): Partial<GuestLog> {

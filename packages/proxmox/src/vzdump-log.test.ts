@@ -181,8 +181,19 @@ describe('what a log says', () => {
   it('of a snapshot that failed', () => {
     expect(guest('ct-snapshot-fails', ct, 8).capture).toBe('snapshot-requested');
     expect(guest('ct-snapshot-fails', ct, 9).capture).toBe('ended');
-    expect(guest('ct-snapshot-fails').result).toEqual({ kind: 'failed', reason: "pool 'tank' is out of space" });
+    expect(guest('ct-snapshot-fails').result).toMatchObject({ kind: 'failed', reason: "pool 'tank' is out of space" });
     expect(read('ct-snapshot-fails').end).toEqual({ kind: 'error', text: 'job errors' });
+  });
+
+  it('of an archive that failed after the snapshot was proven: what the tool complained about', () => {
+    const { proof, result } = guest('ct-archive-fails');
+    expect(proof?.line).toBe(8);
+    expect(result).toMatchObject({
+      kind: 'failed',
+      reason:
+        'zstd: error 70 : Write error : cannot write block : No space left on device; the command that writes the backup failed: exit code 70',
+      text: expect.stringContaining('set -o pipefail'),
+    });
   });
 
   it('of a container on PBS', () => {

@@ -1,3 +1,4 @@
+import { readableFailure } from './failure-text.ts';
 import type { LogLine } from './tasks.ts';
 import { tryVmid, type Vmid } from './upid.ts';
 import type { VzdumpMode } from './vzdump.ts';
@@ -51,6 +52,8 @@ export interface GuestLog {
   /** What the job did to the running guest, and whether it says that it is back. */
   downtime: { kind: 'none' | 'stopped' | 'suspended'; backOnline: boolean };
   warnings: readonly string[];
+  /** The last line in which a tool complained: vzdump's own error names only the command that failed. */
+  complaint: string | null;
   result: GuestResult | null;
 }
 
@@ -91,7 +94,10 @@ export interface Prune {
   removed: readonly string[];
 }
 
-export type GuestResult = { kind: 'finished'; seconds: number | null } | { kind: 'failed'; reason: string };
+export type GuestResult =
+  | { kind: 'finished'; seconds: number | null }
+  /** `reason` is for people: see failure-text.ts. `text` is vzdump's own, which may hold a whole command line. */
+  | { kind: 'failed'; reason: string; text: string };
 
 export const emptyVzdumpLog: VzdumpLog = {
   lastLine: 0,
@@ -164,8 +170,10 @@ function failGuest(log: VzdumpLog, text: string): VzdumpLog | null {
   const match = /^ERROR: Backup of VM (\d+) failed - (.*)$/s.exec(text);
   const vmid = tryVmid(match?.[1]);
   if (match === null || vmid === null) return null;
-  const result = { kind: 'failed', reason: (match[2] ?? '').trim() } as const;
   const current = log.guests.at(-1);
+  const said = (match[2] ?? '').trim();
+  const complaint = current?.vmid === vmid ? current.complaint : null;
+  const result = { kind: 'failed', reason: readableFailure(said, complaint), text: said } as const;
   if (current?.vmid === vmid && current.result === null)
     return withGuest(log, { ...current, capture: 'ended', result });
   return { ...log, guests: [...log.guests, { ...newGuest(vmid, null), capture: 'ended', result }] };
@@ -201,6 +209,7 @@ function newGuest(vmid: Vmid, kind: GuestLog['kind']): GuestLog {
     prune: { retention: null, removed: [] },
     downtime: { kind: 'none', backOnline: true },
     warnings: [],
+    complaint: null,
     result: null,
   };
 }
