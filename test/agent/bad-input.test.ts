@@ -6,7 +6,11 @@ import { openRig, type Rig, until } from './rig.ts';
 
 let rig: Rig;
 beforeAll(async () => {
-  rig = await openRig({ moreGuests: [102, 103], guest: { backup: [{ storage: 'bk', schedule: 'pve' }] }, agent: { limits: { headers: '400ms', request: '800ms', per_guest: 3 } } });
+  rig = await openRig({
+    moreGuests: [102, 103],
+    guest: { backup: [{ storage: 'bk', schedule: 'pve' }] },
+    agent: { limits: { headers: '400ms', request: '800ms', per_guest: 3 } },
+  });
 });
 afterAll(async () => await rig.close());
 
@@ -144,7 +148,7 @@ describe('a connection that dawdles', () => {
     socket.resume();
     if (text !== '') socket.write(text);
     else socket.write('G');
-    await until('the agent closes it', () => closed, 10_000);
+    expect(await until('the agent closes it', () => closed, 10_000)).toBe(true);
   });
 
   it('does not keep others waiting: a guest has a few requests at a time, and then 429', async () => {

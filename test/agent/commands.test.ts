@@ -12,7 +12,10 @@ afterEach(async () => {
 });
 
 /** A controller that answers one request of the host with a whole cycle. */
-async function answerOnce(client: AgentApi, grade: 'app-consistent' | 'crash-consistent' = 'app-consistent'): Promise<string> {
+async function answerOnce(
+  client: AgentApi,
+  grade: 'app-consistent' | 'crash-consistent' = 'app-consistent',
+): Promise<string> {
   const due = await until('the controller is asked', async () => {
     const answer = await client.due({ waitSeconds: 2 });
     return answer.reason === 'requested' || answer.reason === 'gate_open' ? answer : undefined;
@@ -21,7 +24,11 @@ async function answerOnce(client: AgentApi, grade: 'app-consistent' | 'crash-con
   await followUntil(client, jobId, (status) => status.phase === 'ready' || isOver(status));
   await client.quiesced(jobId);
   await followUntil(client, jobId, isOver);
-  await client.report(jobId, { ...goodReport('run'), grade, grade_reason: grade === 'app-consistent' ? null : 'redis was killed' });
+  await client.report(jobId, {
+    ...goodReport('run'),
+    grade,
+    grade_reason: grade === 'app-consistent' ? null : 'redis was killed',
+  });
   return jobId;
 }
 
@@ -45,7 +52,18 @@ describe('backup now', () => {
     expect(end.code).toBe(0);
     expect(end.json).toMatchObject({
       schema: 'felhom.backup/1',
-      backups: [{ vmid: 101, job_id: jobId, outcome: 'done', grade: 'app-consistent', gate: 'hook', target: { storage: 'bk', type: 'dir' }, downtime_ms: 800, error: null }],
+      backups: [
+        {
+          vmid: 101,
+          job_id: jobId,
+          outcome: 'done',
+          grade: 'app-consistent',
+          gate: 'hook',
+          target: { storage: 'bk', type: 'dir' },
+          downtime_ms: 800,
+          error: null,
+        },
+      ],
     });
     const text = await of.run('backup', 'status', '101');
     expect(text.stdout).toContain('done, app-consistent');
@@ -81,7 +99,9 @@ describe('backup now', () => {
     await of.serve();
     const end = await of.run('backup', 'now', '101', '--without-quiesce', '--json');
     expect(end.code).toBe(5);
-    expect(end.json).toMatchObject({ backups: [{ outcome: 'done', grade: 'crash-consistent', grade_reason: 'not_quiesced' }] });
+    expect(end.json).toMatchObject({
+      backups: [{ outcome: 'done', grade: 'crash-consistent', grade_reason: 'not_quiesced' }],
+    });
   });
 
   it('ends 3 with the reason when the controller cancels, and nothing was captured', async () => {
@@ -100,7 +120,11 @@ describe('backup now', () => {
     };
     const [, end] = await Promise.all([refuse(), of.run('backup', 'now', '101', '--json')]);
     expect(end.code).toBe(3);
-    expect(end.json).toMatchObject({ backups: [{ outcome: 'aborted', error: { message: expect.stringContaining("cancelled by the guest's controller") } }] });
+    expect(end.json).toMatchObject({
+      backups: [
+        { outcome: 'aborted', error: { message: expect.stringContaining("cancelled by the guest's controller") } },
+      ],
+    });
     expect((await of.run('backup', 'list', '101', '--json')).json).toMatchObject({ backups: [] });
   });
 
@@ -138,12 +162,18 @@ describe('backup now', () => {
     const of = await openHost();
     host = of;
     await of.serve();
-    expect((await of.run('backup', 'due', '--json')).json).toMatchObject({ schema: 'felhom.due/1', guests: [{ due: true, reason: 'never' }] });
+    expect((await of.run('backup', 'due', '--json')).json).toMatchObject({
+      schema: 'felhom.due/1',
+      guests: [{ due: true, reason: 'never' }],
+    });
     expect((await of.run('backup', 'now', '--due')).code).toBe(5);
     const none = await of.run('backup', 'now', '--due');
     expect(none).toMatchObject({ code: 0 });
     expect(none.stdout).toContain('nothing is due');
-    expect((await of.run('backup', 'list', '--json')).json).toMatchObject({ schema: 'felhom.backup/1', backups: [{ vmid: 101, grade: 'crash-consistent' }] });
+    expect((await of.run('backup', 'list', '--json')).json).toMatchObject({
+      schema: 'felhom.backup/1',
+      backups: [{ vmid: 101, grade: 'crash-consistent' }],
+    });
   });
 });
 
@@ -185,7 +215,11 @@ describe('status and config', () => {
     await of.kill();
     const end = await of.run('status', '--json');
     expect(end.code).toBe(0);
-    expect(end.json).toMatchObject({ configured: true, url: expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+$/), fingerprint: expect.stringMatching(/^([0-9A-F]{2}:){31}/) });
+    expect(end.json).toMatchObject({
+      configured: true,
+      url: expect.stringMatching(/^https:\/\/127\.0\.0\.1:\d+$/),
+      fingerprint: expect.stringMatching(/^([0-9A-F]{2}:){31}/),
+    });
     const live = await of.run('status', '--live', '--check');
     expect(live.code).toBe(6);
     expect(live.stdout).toContain('serve does not answer');
@@ -217,6 +251,7 @@ describe('status and config', () => {
     await of.adopt(101);
     await of.serve();
     expect((await stat(of.node.socket)).mode & 0o777).toBe(0o600);
-    for (const name of ['tls-key.pem', 'guests.json', 'journal.jsonl']) expect((await stat(join(of.folder, 'state', name))).mode & 0o077).toBe(0);
+    for (const name of ['tls-key.pem', 'guests.json', 'journal.jsonl'])
+      expect((await stat(join(of.folder, 'state', name))).mode & 0o077).toBe(0);
   });
 });

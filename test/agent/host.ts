@@ -6,7 +6,7 @@ import { memoryGeneration } from '@felhom/guest-api/generation.ts';
 import { stringify } from 'yaml';
 import { type Background, type RunEnd, run, startInBackground } from '../lab/process.ts';
 import { agentProgram, buildPrograms } from '../lab/programs.ts';
-import { type NodeOptions, type SimulatedNode, openNode, quickBounds, until } from './rig.ts';
+import { type NodeOptions, openNode, quickBounds, type SimulatedNode, until } from './rig.ts';
 
 /** A host whose agent is a program of its own, so that it can be killed. */
 export interface Host {
@@ -29,7 +29,9 @@ export interface Host {
   close(): Promise<void>;
 }
 
-export async function openHost(options: NodeOptions & { bounds?: Record<string, string>; backup?: Record<string, unknown> } = {}): Promise<Host> {
+export async function openHost(
+  options: NodeOptions & { bounds?: Record<string, string>; backup?: Record<string, unknown> } = {},
+): Promise<Host> {
   await buildPrograms();
   const node = await openNode(options);
   const config = join(node.folder, 'agent.yaml');
@@ -44,7 +46,9 @@ export async function openHost(options: NodeOptions & { bounds?: Record<string, 
   const logFile = join(node.folder, 'serve.log');
   const status = async (): Promise<Record<string, unknown>> => (await program('status', '--json')).json;
   const host: Host = {
-    node, folder: node.folder, config,
+    node,
+    folder: node.folder,
+    config,
     serve: async () => {
       const started = startInBackground(process.execPath, [agentProgram, '--config', config, 'serve'], { logFile });
       agent = started;
@@ -73,7 +77,12 @@ export async function openHost(options: NodeOptions & { bounds?: Record<string, 
     },
     client: async (token, { bootId = 'boot-1' } = {}) => {
       const { url, fingerprint } = await status();
-      const made = createAgentClient({ agents: [{ url: String(url), fingerprint: String(fingerprint) }], token, generation: memoryGeneration(), bootId });
+      const made = createAgentClient({
+        agents: [{ url: String(url), fingerprint: String(fingerprint) }],
+        token,
+        generation: memoryGeneration(),
+        bootId,
+      });
       clients.push(made);
       return made;
     },
@@ -87,15 +96,27 @@ export async function openHost(options: NodeOptions & { bounds?: Record<string, 
   return host;
 }
 
-async function writeConfig(node: SimulatedNode, file: string, options: { gate?: 'hook' | 'log'; bounds?: Record<string, string>; backup?: Record<string, unknown> }): Promise<void> {
+async function writeConfig(
+  node: SimulatedNode,
+  file: string,
+  options: { gate?: 'hook' | 'log'; bounds?: Record<string, string>; backup?: Record<string, unknown> },
+): Promise<void> {
   const { folder, sim, socket } = node;
   await writeFile(join(folder, 'pve-token'), sim.token, { mode: 0o600 });
   await mkdir(join(folder, 'guests.d'));
   await writeFile(join(folder, 'guests.d/101.yaml'), stringify({ vmid: 101, name: 'docker101' }));
   const config = {
-    listen: '127.0.0.1:0', node: sim.node, pve: { url: sim.url, token_file: join(folder, 'pve-token'), fingerprint: sim.fingerprint }, state: join(folder, 'state'),
-    socket, guests: join(folder, 'guests.d'), gate: options.gate ?? 'auto', vzdump_conf: join(folder, 'vzdump.conf'), preflight: { headroom: '1KiB' },
-    defaults: { backup: { storage: 'bk', every: '1d', ...options.backup } }, bounds: { ...quickBounds, ...options.bounds },
+    listen: '127.0.0.1:0',
+    node: sim.node,
+    pve: { url: sim.url, token_file: join(folder, 'pve-token'), fingerprint: sim.fingerprint },
+    state: join(folder, 'state'),
+    socket,
+    guests: join(folder, 'guests.d'),
+    gate: options.gate ?? 'auto',
+    vzdump_conf: join(folder, 'vzdump.conf'),
+    preflight: { headroom: '1KiB' },
+    defaults: { backup: { storage: 'bk', every: '1d', ...options.backup } },
+    bounds: { ...quickBounds, ...options.bounds },
   };
   await writeFile(file, stringify(config));
 }

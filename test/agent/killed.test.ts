@@ -13,19 +13,27 @@ afterEach(async () => {
 });
 
 /** Follows as a controller does: a poll that fails is unknown, and tried again. */
-async function patientUntil(client: AgentApi, jobId: string, enough: (status: JobStatus) => boolean): Promise<JobStatus> {
+async function patientUntil(
+  client: AgentApi,
+  jobId: string,
+  enough: (status: JobStatus) => boolean,
+): Promise<JobStatus> {
   let after: number | undefined;
-  return await until(`job ${jobId}`, async () => {
-    try {
-      const status = await client.status(jobId, { waitSeconds: 1, ...(after === undefined ? {} : { after }) });
-      if (enough(status)) return status;
-      after = status.seq;
-      return undefined;
-    } catch (error) {
-      if (error instanceof AgentError && error.outcomeUnknown) return undefined;
-      throw error;
-    }
-  }, 25_000);
+  return await until(
+    `job ${jobId}`,
+    async () => {
+      try {
+        const status = await client.status(jobId, { waitSeconds: 1, ...(after === undefined ? {} : { after }) });
+        if (enough(status)) return status;
+        after = status.seq;
+        return undefined;
+      } catch (error) {
+        if (error instanceof AgentError && error.outcomeUnknown) return undefined;
+        throw error;
+      }
+    },
+    25_000,
+  );
 }
 
 async function backups(of: Host): Promise<{ grade: string; volid: string }[]> {

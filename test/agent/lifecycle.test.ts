@@ -278,6 +278,7 @@ describe('a job of ours', () => {
     const host = rig;
     await until('the job failed', () => host.agent.app.jobs.get(jobId)?.phase === 'failed');
     await until('its task is over', () => host.agent.app.jobs.get(jobId)?.task_ended);
+    expect((await host.agent.app.pve.guest(101))?.lock).toBeNull();
   });
 
   it('goes on without its gate when the hook is not called, and says so', async () => {

@@ -44,8 +44,18 @@ export interface Rig {
 }
 
 export const quickBounds = {
-  watcher: '90s', claim: '3s', lease: '3s', hold_max: '10s', lost_start: '2s', operator_claim: '1s', min_interval: '0s', storage_cache: '0s', task_poll: '50ms',
-  owed_retry: '100ms', notes_retry: '200ms', guest_cache: '0s',
+  watcher: '90s',
+  claim: '3s',
+  lease: '3s',
+  hold_max: '10s',
+  lost_start: '2s',
+  operator_claim: '1s',
+  min_interval: '0s',
+  storage_cache: '0s',
+  task_poll: '50ms',
+  owed_retry: '100ms',
+  notes_retry: '200ms',
+  guest_cache: '0s',
 };
 
 /** A simulated node with its hook, in a folder of its own. */
@@ -69,19 +79,29 @@ export async function openNode(options: NodeOptions = {}): Promise<SimulatedNode
     listen: '127.0.0.1:0',
     state: join(folder, 'sim'),
     node: 'pve1',
-    guests: vmids.map((vmid) => ({ vmid, dir: join(folder, String(vmid)), name: `docker${vmid}`, ...options.guestSpec })),
+    guests: vmids.map((vmid) => ({
+      vmid,
+      dir: join(folder, String(vmid)),
+      name: `docker${vmid}`,
+      ...options.guestSpec,
+    })),
     storages: [{ id: 'bk', dir: join(folder, 'bk'), ...options.storage }],
     vzdumpConf: join(folder, 'vzdump.conf'),
     authDelayMs: 0,
     warn: () => {},
   });
   return {
-    folder, sim, socket, vmids,
+    folder,
+    sim,
+    socket,
+    vmids,
     close: async () => {
       // Whatever still runs on the simulated node writes into the folder that goes now.
       sim.faults.clear();
       sim.killWorkers();
-      await until('the node is idle', () => sim.tasks.list().every((task) => sim.tasks.end(task.upid) !== null)).catch(() => undefined);
+      await until('the node is idle', () => sim.tasks.list().every((task) => sim.tasks.end(task.upid) !== null)).catch(
+        () => undefined,
+      );
       await sim.stop();
       await rm(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
     },
@@ -98,14 +118,22 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
   const clients: AgentApi[] = [];
   const tokenOf = (vmid: number): string => tokens.get(vmid) ?? '';
   return {
-    folder, sim, socket, tokenOf,
+    folder,
+    sim,
+    socket,
+    tokenOf,
     token: tokenOf(101),
     get agent() {
       return agent;
     },
     client: ({ vmid = 101, bootId = 'boot-1', generation = null, token } = {}) => {
       const { url, fingerprint } = agent.serving;
-      const made = createAgentClient({ agents: [{ url, fingerprint }], token: token ?? tokenOf(vmid), generation: memoryGeneration(generation), bootId });
+      const made = createAgentClient({
+        agents: [{ url, fingerprint }],
+        token: token ?? tokenOf(vmid),
+        generation: memoryGeneration(generation),
+        bootId,
+      });
       clients.push(made);
       return made;
     },

@@ -13,12 +13,16 @@ export const boundsSchema = z
     hold_max: durationMs('2m').describe('the longest that the hook makes vzdump wait for the apps'),
     hook_match: durationMs('5s').describe('how long a hook call waits for the answer of our own POST'),
     lost_start: durationMs('35s').describe('"not started" is concluded no sooner than this after the intent'),
-    operator_claim: durationMs('2m').describe("an operator's request that no controller claims goes on without one after this long"),
+    operator_claim: durationMs('2m').describe(
+      "an operator's request that no controller claims goes on without one after this long",
+    ),
     max_freeze: durationMs('60s').describe('the longest freeze with a silent controller'),
     min_interval: durationMs('1h').describe('between two backups that a guest asked for'),
     backoff: durationMs('1h').describe('after a failure; doubles up to `every`'),
     pve_call: durationMs('30s').describe('one call to PVE'),
-    lockwait: durationMs('3h').describe("how long our own job may wait for vzdump's node lock in the hook gate, apps running"),
+    lockwait: durationMs('3h').describe(
+      "how long our own job may wait for vzdump's node lock in the hook gate, apps running",
+    ),
     proof_poll: durationMs('15ms').describe('between two looks at the task log while apps are down'),
     task_poll: durationMs('1s').describe('between two looks at a task while nobody is down for it'),
     owed_guest: durationMs('10m').describe('how long a guest that vzdump left down is tried to be started'),

@@ -3,11 +3,17 @@ import { describe, expect, it } from 'vitest';
 import { agentConfigSchema, guestFileSchema, policiesOf } from './config.ts';
 
 const minimal = 'pve: { url: "https://127.0.0.1:8006", token_file: /etc/felhom/pve-token }\n';
-const parse = async (text: string) => await parseConfig({ text, file: 'agent.yaml', schema: agentConfigSchema, hint: 'see config schema' });
+const parse = async (text: string) =>
+  await parseConfig({ text, file: 'agent.yaml', schema: agentConfigSchema, hint: 'see config schema' });
 
 describe('agent.yaml', () => {
   it('needs nothing but where PVE is', async () => {
-    expect(await parse(minimal)).toMatchObject({ gate: 'auto', vzdump_conf: '/etc/vzdump.conf', socket: '/run/felhom/agent.sock', pve_jobs: 'gate' });
+    expect(await parse(minimal)).toMatchObject({
+      gate: 'auto',
+      vzdump_conf: '/etc/vzdump.conf',
+      socket: '/run/felhom/agent.sock',
+      pve_jobs: 'gate',
+    });
   });
 
   it('takes the example of the documentation', async () => {
@@ -16,21 +22,37 @@ describe('agent.yaml', () => {
     );
     expect(policiesOf(config, undefined)).toEqual([
       {
-        storage: 'pbs', everyMs: 86_400_000, window: '01:00-05:00', maxAgeMs: 93_600_000, minGrade: 'crash-consistent', countForeign: false,
-        onDowngrade: 'abort', mode: 'snapshot', compress: 'zstd',
+        storage: 'pbs',
+        everyMs: 86_400_000,
+        window: '01:00-05:00',
+        maxAgeMs: 93_600_000,
+        minGrade: 'crash-consistent',
+        countForeign: false,
+        onDowngrade: 'abort',
+        mode: 'snapshot',
+        compress: 'zstd',
       },
     ]);
   });
 
   it('names the nearest key for an unknown one, with its line', async () => {
-    await expect(parse(`${minimal}lissten: 127.0.0.1:1\n`)).rejects.toThrow(/agent\.yaml:2:1: lissten: unknown key, did you mean listen\?/);
+    await expect(parse(`${minimal}lissten: 127.0.0.1:1\n`)).rejects.toThrow(
+      /agent\.yaml:2:1: lissten: unknown key, did you mean listen\?/,
+    );
   });
 
   it('names the nearest bound too', async () => {
-    await expect(parse(`${minimal}bounds: { hold_mx: 1m }\n`)).rejects.toThrow(/bounds\.hold_mx: unknown key, did you mean bounds\.hold_max\?/);
+    await expect(parse(`${minimal}bounds: { hold_mx: 1m }\n`)).rejects.toThrow(
+      /bounds\.hold_mx: unknown key, did you mean bounds\.hold_max\?/,
+    );
   });
 
-  it.each(['listen: 8470', 'bounds: { claim: 15 }', 'defaults: { backup: { storage: pbs, window: "1-5" } }', 'gate: both'])('refuses %s', async (line) => {
+  it.each([
+    'listen: 8470',
+    'bounds: { claim: 15 }',
+    'defaults: { backup: { storage: pbs, window: "1-5" } }',
+    'gate: both',
+  ])('refuses %s', async (line) => {
     await expect(parse(`${minimal}${line}\n`)).rejects.toThrow();
   });
 });
@@ -40,7 +62,9 @@ describe('a guest file', () => {
 
   it('completes each of its targets by the defaults', () => {
     const guest = guestFileSchema.parse({ vmid: 101, backup: [{ storage: 'pbs' }, { storage: 'usb', every: '7d' }] });
-    expect(policiesOf({ defaults }, guest).map(({ storage, everyMs, window }) => ({ storage, everyMs, window }))).toEqual([
+    expect(
+      policiesOf({ defaults }, guest).map(({ storage, everyMs, window }) => ({ storage, everyMs, window })),
+    ).toEqual([
       { storage: 'pbs', everyMs: 86_400_000, window: '01:00-05:00' },
       { storage: 'usb', everyMs: 604_800_000, window: '01:00-05:00' },
     ]);

@@ -3,16 +3,24 @@ import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
 
 const storageName = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'expected the name of a storage, such as pbs');
-const window = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, 'expected a window such as 01:00-05:00');
+const window = z
+  .string()
+  .regex(/^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$/, 'expected a window such as 01:00-05:00');
 
 /** One target of a guest's backups, and how often. */
 const backupPolicy = z.strictObject({
   storage: storageName.optional(),
   every: durationMs().optional().describe('a backup is due when the newest good one is older'),
-  schedule: z.enum(['pve']).optional().describe("pve: PVE's own jobs make the backups, gated by us; nothing is ever due"),
+  schedule: z
+    .enum(['pve'])
+    .optional()
+    .describe("pve: PVE's own jobs make the backups, gated by us; nothing is ever due"),
   window: window.optional().describe('local time in which scheduled backups may start'),
   max_age: durationMs().optional().describe('older than this is due outside the window too, and an alert'),
-  min_grade: z.enum(['app-consistent', 'crash-consistent']).optional().describe('a backup below this grade does not count'),
+  min_grade: z
+    .enum(['app-consistent', 'crash-consistent'])
+    .optional()
+    .describe('a backup below this grade does not count'),
   count_foreign: z.boolean().optional().describe("another's backups count too"),
   on_downgrade: z.enum(['abort', 'accept']).optional().describe('what to do when snapshot mode is not to be had'),
   mode: z.enum(['snapshot', 'suspend', 'stop']).optional(),
@@ -33,12 +41,22 @@ export interface BackupPolicy {
 }
 
 export const agentConfigSchema = z.strictObject({
-  listen: z.string().regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'expected ADDRESS:PORT, such as 10.0.3.1:8470').default('127.0.0.1:8470'),
-  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/, 'expected the name of this node').optional().describe("this node's name; default: the host name"),
+  listen: z
+    .string()
+    .regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'expected ADDRESS:PORT, such as 10.0.3.1:8470')
+    .default('127.0.0.1:8470'),
+  node: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/, 'expected the name of this node')
+    .optional()
+    .describe("this node's name; default: the host name"),
   pve: z.strictObject({
     url: z.url({ protocol: /^https$/, error: 'expected https://ADDRESS:8006' }),
     token_file: z.string(),
-    fingerprint: z.string().regex(/^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$/, 'expected a SHA-256 fingerprint such as AB:CD:…').optional(),
+    fingerprint: z
+      .string()
+      .regex(/^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$/, 'expected a SHA-256 fingerprint such as AB:CD:…')
+      .optional(),
     ca_file: z.string().optional(),
   }),
   state: z.string().default('/var/lib/felhom-agent').describe('journal, guests, certificate'),
@@ -46,7 +64,10 @@ export const agentConfigSchema = z.strictObject({
   guests: z.string().default('/etc/felhom/guests.d').describe('a folder with one file per guest'),
   gate: z.enum(['auto', 'hook', 'log']).default('auto').describe('auto: hook where vzdump.conf names ours'),
   vzdump_conf: z.string().default('/etc/vzdump.conf'),
-  hook: z.string().default('felhom-vzdump-hook').describe('path or file name by which our hook is known in vzdump.conf'),
+  hook: z
+    .string()
+    .default('felhom-vzdump-hook')
+    .describe('path or file name by which our hook is known in vzdump.conf'),
   root_helper: z.string().optional().describe('program for the few verbs that need root (unfreeze)'),
   pve_jobs: z.enum(['gate', 'require_quiesce', 'ignore']).default('gate').describe("what is done with PVE's own jobs"),
   defaults: z.strictObject({ backup: backupPolicy.optional() }).default({}),
@@ -75,7 +96,11 @@ export const guestFileSchema = z.strictObject({
   vmid: z.number().int().min(100).max(999_999_999),
   name: z.string().optional(),
   held: z.string().optional().describe('why this guest is left to a person'),
-  token_sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits').optional().describe('the hash of its token, where guests are kept cluster-wide'),
+  token_sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits')
+    .optional()
+    .describe('the hash of its token, where guests are kept cluster-wide'),
   backup: z.array(backupPolicy).optional(),
   desired: z.looseObject({ state: z.enum(['running', 'stopped']).optional() }).optional(),
 });
@@ -110,4 +135,21 @@ function settle(policy: Written): BackupPolicy[] {
       compress: policy.compress ?? 'zstd',
     },
   ];
+}
+
+/** The policy of a storage; the guest's first one where none names it (a job of PVE's own). */
+export function policyOf(policies: readonly BackupPolicy[], storage: string | null): BackupPolicy {
+  const found = policies.find((policy) => policy.storage === storage) ?? policies[0];
+  const fallback: BackupPolicy = {
+    storage: storage ?? '',
+    everyMs: null,
+    window: null,
+    maxAgeMs: null,
+    minGrade: 'crash-consistent',
+    countForeign: false,
+    onDowngrade: 'abort',
+    mode: 'snapshot',
+    compress: 'zstd',
+  };
+  return found ?? fallback;
 }

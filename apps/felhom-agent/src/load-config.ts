@@ -2,10 +2,11 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type AgentConfig, type GuestFile, agentConfigSchema, guestFileSchema } from './config.ts';
+import { type AgentConfig, agentConfigSchema, type GuestFile, guestFileSchema } from './config.ts';
 
 export const defaultConfigFile = '/etc/felhom/agent.yaml';
-const hint = 'felhom-agent config schema prints every key with its default; felhom-agent config check reads the files again.';
+const hint =
+  'felhom-agent config schema prints every key with its default; felhom-agent config check reads the files again.';
 
 /** The configuration as it was read, with the files it came from. */
 export interface Loaded {
@@ -45,7 +46,10 @@ async function loadGuests(folder: string): Promise<Map<number, GuestFile>> {
     const file = join(folder, name);
     const guest = await parseConfig({ text: (await readConfigText(file)) ?? '', file, schema: guestFileSchema, hint });
     if (guests.has(guest.vmid)) {
-      throw new Failure('config_invalid', { message: `${file}: guest ${guest.vmid} has another file in this folder`, hint: 'Keep one file per guest.' });
+      throw new Failure('config_invalid', {
+        message: `${file}: guest ${guest.vmid} has another file in this folder`,
+        hint: 'Keep one file per guest.',
+      });
     }
     guests.set(guest.vmid, guest);
   }

@@ -13,7 +13,9 @@ export interface ProgramOptions {
 /** The command line. Each action loads its own command; nothing but words stands here. */
 export function buildProgram(options: ProgramOptions): Command {
   const program = new Command('felhom-agent')
-    .description('Takes backups of the guests of this Proxmox VE host that are worth restoring, together with felhom-controller in each guest.')
+    .description(
+      'Takes backups of the guests of this Proxmox VE host that are worth restoring, together with felhom-controller in each guest.',
+    )
     .version('0.1.0')
     .option('--json', 'print one JSON object on stdout')
     .option('--config <file>', 'configuration file (FELHOM_CONFIG; default /etc/felhom/agent.yaml)')
@@ -42,7 +44,11 @@ function createContext(flags: { json?: boolean; config?: string }, options: Prog
   const env = options.env ?? process.env;
   const json = flags.json === true;
   const { stdout, stderr } = options;
-  const reporter = createReporter({ json, ...(stdout === undefined ? {} : { stdout }), ...(stderr === undefined ? {} : { stderr }) });
+  const reporter = createReporter({
+    json,
+    ...(stdout === undefined ? {} : { stdout }),
+    ...(stderr === undefined ? {} : { stderr }),
+  });
   return {
     reporter,
     flags: { config: flags.config ?? env['FELHOM_CONFIG'] },
@@ -50,7 +56,10 @@ function createContext(flags: { json?: boolean; config?: string }, options: Prog
     setExit: options.setExit,
     openLog: async () => {
       const { chooseLogForm, openLog } = await import('@felhom/cli/log.ts');
-      return await openLog({ form: chooseLogForm({ env, json, isTerminal: reporter.display.isTerminal }), level: env['FELHOM_LOG'] });
+      return await openLog({
+        form: chooseLogForm({ env, json, isTerminal: reporter.display.isTerminal }),
+        level: env['FELHOM_LOG'],
+      });
     },
   };
 }
@@ -78,10 +87,22 @@ function addBackup(program: Command, context: ContextOf): void {
     .option('--storage <name>', "one of the guest's backup storages (default: the most overdue)")
     .option('--no-wait', 'return the job ids and leave the jobs to serve')
     .addHelpText('after', example('felhom-agent backup now 101\n  felhom-agent backup now --due --json'))
-    .action(async (vmids: number[], flags: { all?: boolean; due?: boolean; withoutQuiesce?: boolean; storage?: string; wait: boolean }) => {
-      const { backupNow } = await import('./commands/backup-now.ts');
-      await backupNow(context(), { vmids, all: flags.all === true, due: flags.due === true, withoutQuiesce: flags.withoutQuiesce === true, storage: flags.storage, wait: flags.wait });
-    });
+    .action(
+      async (
+        vmids: number[],
+        flags: { all?: boolean; due?: boolean; withoutQuiesce?: boolean; storage?: string; wait: boolean },
+      ) => {
+        const { backupNow } = await import('./commands/backup-now.ts');
+        await backupNow(context(), {
+          vmids,
+          all: flags.all === true,
+          due: flags.due === true,
+          withoutQuiesce: flags.withoutQuiesce === true,
+          storage: flags.storage,
+          wait: flags.wait,
+        });
+      },
+    );
   backup
     .command('due')
     .description('tell whose backup is due, and why')
@@ -170,7 +191,13 @@ function addConfig(program: Command, context: ContextOf): void {
   for (const verb of ['check', 'show', 'schema'] as const) {
     config
       .command(verb)
-      .description({ check: 'read the files and name every mistake', show: 'print what is in force, defaults included', schema: 'print every key as a JSON schema' }[verb])
+      .description(
+        {
+          check: 'read the files and name every mistake',
+          show: 'print what is in force, defaults included',
+          schema: 'print every key as a JSON schema',
+        }[verb],
+      )
       .addHelpText('after', example(`felhom-agent config ${verb}`))
       .action(async () => {
         const commands = await import('./commands/config.ts');

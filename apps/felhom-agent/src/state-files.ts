@@ -22,7 +22,12 @@ export function alertsFile(stateDir: string) {
 }
 
 /** Where serve listens, or listened last: with port 0 in the configuration the same port is taken again. */
-export const servingSchema = z.object({ url: z.string(), port: z.number().int(), fingerprint: z.string(), node: z.string() });
+export const servingSchema = z.object({
+  url: z.string(),
+  port: z.number().int(),
+  fingerprint: z.string(),
+  node: z.string(),
+});
 export type ServingFile = z.infer<typeof servingSchema>;
 
 export function servingFile(stateDir: string) {

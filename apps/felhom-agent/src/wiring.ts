@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { type Log } from '@felhom/cli/log.ts';
+import type { Log } from '@felhom/cli/log.ts';
 import { readSecretFile } from '@felhom/cli/secret-file.ts';
 import { openJournal } from '@felhom/durable/journal.ts';
 import { acquireRunLock, processStartTime } from '@felhom/durable/run-lock.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type PveClient, createPveClient } from '@felhom/proxmox/client.ts';
+import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
 import { chooseGate } from './backup/gate-kind.ts';
 import { createHypervisor } from './backup/hypervisor.ts';
 import { compactRecords, jobRecord } from './backup/job.ts';
@@ -33,7 +33,12 @@ export async function openClient(config: AgentConfig): Promise<PveClient> {
     url: config.pve.url,
     node: config.node ?? hostname().split('.')[0] ?? 'localhost',
     token,
-    tls: fingerprint !== undefined ? { kind: 'fingerprint', fingerprint } : caFile !== undefined ? { kind: 'ca', caFile } : { kind: 'system' },
+    tls:
+      fingerprint !== undefined
+        ? { kind: 'fingerprint', fingerprint }
+        : caFile !== undefined
+          ? { kind: 'ca', caFile }
+          : { kind: 'system' },
     writeTimeoutMs: config.bounds.pve_call + 10_000,
   });
 }
@@ -49,29 +54,53 @@ export interface RunningAgent {
  * Starts `serve`.
  * @throws Failure `busy` when another one has this state folder.
  */
-export async function startAgent({ config, guests: guestFiles }: Loaded, { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void }): Promise<RunningAgent> {
+export async function startAgent(
+  { config, guests: guestFiles }: Loaded,
+  { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void },
+): Promise<RunningAgent> {
   const lock = await takeServeLock(config.state);
   const stop = new AbortController();
   const closers: (() => Promise<void>)[] = [async () => await lock.release()];
   try {
     const certificate = await ensureCertificate(config.state, systemCommands);
-    const journal = await openJournal({ path: journalPath(config.state), schema: jobRecord, keep: (records) => compactRecords(records, config.limits.keys), onFatal });
+    const journal = await openJournal({
+      path: journalPath(config.state),
+      schema: jobRecord,
+      keep: (records) => compactRecords(records, config.limits.keys),
+      onFatal,
+    });
     closers.push(async () => await journal.close());
     for (const problem of journal.problems) log.warn(problem);
     await journal.compact().catch((error: unknown) => log.warn(`the journal was not compacted: ${String(error)}`));
     const client = await openClient(config);
     closers.push(async () => await client.close());
     const fromPolicies = (): { vmid: number; sha256: string }[] =>
-      [...guestFiles.values()].flatMap(({ vmid, token_sha256: sha256 }) => (sha256 === undefined ? [] : [{ vmid, sha256 }]));
+      [...guestFiles.values()].flatMap(({ vmid, token_sha256: sha256 }) =>
+        sha256 === undefined ? [] : [{ vmid, sha256 }],
+      );
     const app = createAgentApp({
-      config, guestFiles, pve: createHypervisor(client), journal, records: journal.records(), lanes: fileLanes(join(config.state, 'lanes')),
-      helper: rootHelper(config), alerts: await openAlerts(alertsFile(config.state), systemClock, (message) => log.warn(message)),
-      guests: await openGuestsState(guestsFile(config.state), fromPolicies), clock: systemClock, newId, hostBootId: await hostBootId(),
-      gateKind: () => chooseGate(config), stop: stop.signal, log: (message, fields) => log.info(message, fields),
+      config,
+      guestFiles,
+      pve: createHypervisor(client),
+      journal,
+      records: journal.records(),
+      lanes: fileLanes(join(config.state, 'lanes')),
+      helper: rootHelper(config),
+      alerts: await openAlerts(alertsFile(config.state), systemClock, (message) => log.warn(message)),
+      guests: await openGuestsState(guestsFile(config.state), fromPolicies),
+      clock: systemClock,
+      newId,
+      hostBootId: await hostBootId(),
+      gateKind: () => chooseGate(config),
+      stop: stop.signal,
+      log: (message, fields) => log.info(message, fields),
     });
     await app.recover();
     const recorded = await servingFile(config.state).read();
-    const serving = await serve(app, config, { certificate, lastPort: recorded.kind === 'present' ? recorded.value.port : null });
+    const serving = await serve(app, config, {
+      certificate,
+      lastPort: recorded.kind === 'present' ? recorded.value.port : null,
+    });
     const { url, port, fingerprint } = serving;
     await servingFile(config.state)
       .write({ url, port, fingerprint, node: client.node })
@@ -99,7 +128,10 @@ export async function takeServeLock(stateDir: string): Promise<{ release(): Prom
   const acquired = await acquireRunLock(serveLockPath(stateDir), { pid: process.pid, startTime, purpose: 'serve' });
   if (acquired.kind === 'held-by-us') return acquired.lock;
   const who = acquired.holder === null ? 'another process' : `process ${acquired.holder.pid}`;
-  throw new Failure('busy', { message: `${who} uses the state folder ${stateDir}; nothing was started, guests keep running`, hint: 'Stop that felhom-agent serve first: systemctl stop felhom-agent' });
+  throw new Failure('busy', {
+    message: `${who} uses the state folder ${stateDir}; nothing was started, guests keep running`,
+    hint: 'Stop that felhom-agent serve first: systemctl stop felhom-agent',
+  });
 }
 
 /** Time first, so that job ids sort by age. */

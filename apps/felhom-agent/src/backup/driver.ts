@@ -1,7 +1,7 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { AgentConfig, BackupPolicy } from '../config.ts';
 import type { Gates } from './gates.ts';
-import { type Job, type JobError, isTerminal } from './job.ts';
+import { isTerminal, type Job, type JobError } from './job.ts';
 import type { Jobs } from './jobs.ts';
 import type { JobPorts } from './ports.ts';
 
@@ -38,12 +38,16 @@ export async function fail(driver: Driver, jobId: string, error: JobError, taskE
     return;
   }
   driver.gates.decide(jobId, { kind: 'fail', reason: error.message });
-  const ended = taskEnded || job.intent_at === null && job.upid === null;
+  const ended = taskEnded || (job.intent_at === null && job.upid === null);
   await durableIfPossible(driver, jobId, { phase: 'failed', error, task_ended: ended });
 }
 
 /** A change that holds in this process even when the disk does not take it. */
-export async function durableIfPossible(driver: Driver, jobId: string, set: Parameters<Jobs['change']>[1]): Promise<void> {
+export async function durableIfPossible(
+  driver: Driver,
+  jobId: string,
+  set: Parameters<Jobs['change']>[1],
+): Promise<void> {
   try {
     await driver.jobs.change(jobId, set, 'at-once');
   } catch (error) {

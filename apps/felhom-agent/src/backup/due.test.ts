@@ -8,24 +8,57 @@ const hour = 3_600_000;
 const day = 24 * hour;
 const nowMs = Date.parse('2026-11-20T12:00:00Z');
 const policy: BackupPolicy = {
-  storage: 'bk', everyMs: day, window: null, maxAgeMs: null, minGrade: 'crash-consistent', countForeign: false, onDowngrade: 'abort', mode: 'snapshot', compress: 'zstd',
+  storage: 'bk',
+  everyMs: day,
+  window: null,
+  maxAgeMs: null,
+  minGrade: 'crash-consistent',
+  countForeign: false,
+  onDowngrade: 'abort',
+  mode: 'snapshot',
+  compress: 'zstd',
 };
 const utcMinutes = (ms: number): number => new Date(ms).getUTCHours() * 60 + new Date(ms).getUTCMinutes();
 
 function item(ageMs: number, notes = 'felhom/1 j app-consistent full'): BackupItem {
-  return { volid: `bk:backup/${ageMs}`, vmid: 101, ctimeSeconds: (nowMs - ageMs) / 1000, sizeBytes: 1, notes, protected: false };
+  return {
+    volid: `bk:backup/${ageMs}`,
+    vmid: 101,
+    ctimeSeconds: (nowMs - ageMs) / 1000,
+    sizeBytes: 1,
+    notes,
+    protected: false,
+  };
 }
 
 function facts(change: Partial<DueFacts> & { items?: BackupItem[] } = {}): DueFacts {
   const { items = [], ...rest } = change;
   return {
-    policies: [policy], listings: new Map([['bk', { type: 'dir', items }]]), jobs: [], held: null, nowMs, backoffMs: hour, minutesOfDay: utcMinutes, ...rest,
+    policies: [policy],
+    listings: new Map([['bk', { type: 'dir', items }]]),
+    jobs: [],
+    held: null,
+    nowMs,
+    backoffMs: hour,
+    minutesOfDay: utcMinutes,
+    ...rest,
   };
 }
 
 function failed(endedAgoMs: number, change: Partial<Job> = {}): Job {
   const at = new Date(nowMs - endedAgoMs).toISOString();
-  return newJob({ job_id: `f${endedAgoMs}`, vmid: 101, origin: 'controller', opened_at: at, host_boot_id: 'b', quiesce: true, storage: 'bk', phase: 'failed', ended_at: at, ...change });
+  return newJob({
+    job_id: `f${endedAgoMs}`,
+    vmid: 101,
+    origin: 'controller',
+    opened_at: at,
+    host_boot_id: 'b',
+    quiesce: true,
+    storage: 'bk',
+    phase: 'failed',
+    ended_at: at,
+    ...change,
+  });
 }
 
 describe('whether a backup is due', () => {
@@ -34,18 +67,30 @@ describe('whether a backup is due', () => {
   });
 
   it('is when the newest is older than `every`, and not before', () => {
-    expect(judgeDue(facts({ items: [item(day + 1), item(3 * day)] }))).toMatchObject({ due: true, reason: 'overdue', ageSeconds: 86_400 });
-    expect(judgeDue(facts({ items: [item(day - 60_000)] }))).toMatchObject({ due: false, reason: 'fresh', nextDueMs: nowMs + 60_000 });
+    expect(judgeDue(facts({ items: [item(day + 1), item(3 * day)] }))).toMatchObject({
+      due: true,
+      reason: 'overdue',
+      ageSeconds: 86_400,
+    });
+    expect(judgeDue(facts({ items: [item(day - 60_000)] }))).toMatchObject({
+      due: false,
+      reason: 'fresh',
+      nextDueMs: nowMs + 60_000,
+    });
   });
 
   it("does not count another's backup, unless told to", () => {
     expect(judgeDue(facts({ items: [item(hour, 'by hand')] })).due).toBe(true);
-    expect(judgeDue(facts({ items: [item(hour, 'by hand')], policies: [{ ...policy, countForeign: true }] })).due).toBe(false);
+    expect(judgeDue(facts({ items: [item(hour, 'by hand')], policies: [{ ...policy, countForeign: true }] })).due).toBe(
+      false,
+    );
   });
 
   it('does not count a backup below the wanted grade', () => {
     const strict = [{ ...policy, minGrade: 'app-consistent' as const }];
-    expect(judgeDue(facts({ items: [item(hour, 'felhom/1 j crash-consistent full')], policies: strict })).due).toBe(true);
+    expect(judgeDue(facts({ items: [item(hour, 'felhom/1 j crash-consistent full')], policies: strict })).due).toBe(
+      true,
+    );
     expect(judgeDue(facts({ items: [item(hour, 'felhom/1 j pending')], policies: strict })).due).toBe(true);
     expect(judgeDue(facts({ items: [item(hour)], policies: strict })).due).toBe(false);
   });
@@ -53,13 +98,19 @@ describe('whether a backup is due', () => {
   it('waits for the window, but not past the maximum age', () => {
     const windowed = { ...policy, window: '01:00-05:00', maxAgeMs: 2 * day };
     expect(judgeDue(facts({ items: [item(day + hour)], policies: [windowed] }))).toMatchObject({
-      due: false, reason: 'outside_window', nextDueMs: Date.parse('2026-11-21T01:00:00Z'),
+      due: false,
+      reason: 'outside_window',
+      nextDueMs: Date.parse('2026-11-21T01:00:00Z'),
     });
     expect(judgeDue(facts({ items: [item(2 * day + hour)], policies: [windowed] })).due).toBe(true);
   });
 
   it('backs off after failures, doubling, at most `every`', () => {
-    expect(judgeDue(facts({ jobs: [failed(hour - 1)] }))).toMatchObject({ due: false, reason: 'backoff', nextDueMs: nowMs + 1 });
+    expect(judgeDue(facts({ jobs: [failed(hour - 1)] }))).toMatchObject({
+      due: false,
+      reason: 'backoff',
+      nextDueMs: nowMs + 1,
+    });
     expect(judgeDue(facts({ jobs: [failed(hour)] })).due).toBe(true);
     expect(judgeDue(facts({ jobs: [failed(5 * hour), failed(hour)] })).due).toBe(false);
     expect(judgeDue(facts({ jobs: [failed(5 * hour), failed(2 * hour)] })).due).toBe(true);
@@ -76,7 +127,10 @@ describe('whether a backup is due', () => {
 
   it('backs off after a backup below the wanted grade', () => {
     const poor = failed(60_000, { phase: 'done', report: null });
-    expect(judgeDue(facts({ policies: [{ ...policy, minGrade: 'app-consistent' }], jobs: [poor] }))).toMatchObject({ due: false, reason: 'backoff' });
+    expect(judgeDue(facts({ policies: [{ ...policy, minGrade: 'app-consistent' }], jobs: [poor] }))).toMatchObject({
+      due: false,
+      reason: 'backoff',
+    });
   });
 
   it('names the target that waits longest', () => {
@@ -86,14 +140,19 @@ describe('whether a backup is due', () => {
     ]);
     const policies = [policy, { ...policy, storage: 'usb', everyMs: 7 * day }];
     expect(judgeDue(facts({ policies, listings }))).toMatchObject({ due: true, storage: 'usb' });
-    expect(judgeDue(facts({ policies, listings: new Map([...listings, ['usb', { type: 'dir', items: [item(hour)] }]]) }))).toMatchObject({ due: true, storage: 'bk' });
+    expect(
+      judgeDue(facts({ policies, listings: new Map([...listings, ['usb', { type: 'dir', items: [item(hour)] }]]) })),
+    ).toMatchObject({ due: true, storage: 'bk' });
   });
 
   it('is never for a held guest, without a target, with schedule: pve, or when the storage cannot be read', () => {
     expect(judgeDue(facts({ held: 'moving disks' }))).toMatchObject({ due: false, reason: 'held' });
     expect(judgeDue(facts({ policies: [] }))).toMatchObject({ due: false, reason: 'not_configured' });
     expect(judgeDue(facts({ policies: [{ ...policy, everyMs: null }] })).due).toBe(false);
-    expect(judgeDue(facts({ listings: new Map([['bk', null]]) }))).toMatchObject({ due: false, reason: 'storage_unreadable' });
+    expect(judgeDue(facts({ listings: new Map([['bk', null]]) }))).toMatchObject({
+      due: false,
+      reason: 'storage_unreadable',
+    });
   });
 });
 
@@ -105,6 +164,8 @@ describe('a window', () => {
     ['2026-11-20T03:59:00Z', '22:00-04:00', '2026-11-20T03:59:00Z'],
     ['2026-11-20T12:00:30Z', '22:00-04:00', '2026-11-20T22:00:00Z'],
   ])('from %s in %s opens at %s', (from, window, opens) => {
-    expect(new Date(intoWindow(Date.parse(from), window, utcMinutes)).toISOString()).toBe(new Date(opens).toISOString());
+    expect(new Date(intoWindow(Date.parse(from), window, utcMinutes)).toISOString()).toBe(
+      new Date(opens).toISOString(),
+    );
   });
 });

@@ -1,6 +1,6 @@
 import type { Grade, LastBackup } from '@felhom/guest-api/schema.ts';
 import type { BackupPolicy } from '../config.ts';
-import { type Job, isTerminal } from './job.ts';
+import { isTerminal, type Job } from './job.ts';
 import { readMark } from './notes.ts';
 import type { BackupItem } from './ports.ts';
 
@@ -22,7 +22,15 @@ export interface DueFacts {
 
 export interface Due {
   due: boolean;
-  reason: 'never' | 'overdue' | 'fresh' | 'backoff' | 'outside_window' | 'held' | 'not_configured' | 'storage_unreadable';
+  reason:
+    | 'never'
+    | 'overdue'
+    | 'fresh'
+    | 'backoff'
+    | 'outside_window'
+    | 'held'
+    | 'not_configured'
+    | 'storage_unreadable';
   storage: string | null;
   ageSeconds: number | null;
   nextDueMs: number | null;
@@ -40,7 +48,13 @@ export function judgeDue(facts: DueFacts): Due {
     const [one] = verdicts;
     return { ...(one ?? none), due: false, reason: 'held', nextDueMs: null };
   }
-  return verdicts.toSorted((left, right) => urgency(right) - urgency(left))[0] ?? { due: false, reason: 'not_configured', ...none };
+  return (
+    verdicts.toSorted((left, right) => urgency(right) - urgency(left))[0] ?? {
+      due: false,
+      reason: 'not_configured',
+      ...none,
+    }
+  );
 }
 
 /** Due before not due; then the one whose moment lies furthest back. */
@@ -51,14 +65,22 @@ function urgency(verdict: Due & { overMs?: number }): number {
 function judgeTarget(facts: DueFacts, policy: BackupPolicy): Due & { overMs?: number } {
   const { nowMs } = facts;
   const listing = facts.listings.get(policy.storage);
-  if (listing === null || listing === undefined) return { due: false, reason: 'storage_unreadable', ...none, storage: policy.storage };
+  if (listing === null || listing === undefined)
+    return { due: false, reason: 'storage_unreadable', ...none, storage: policy.storage };
   const newest = newestGood(listing.items, policy);
   const last = newest === null ? null : toLast(newest, policy.storage, listing.type);
   const ageMs = newest === null ? null : Math.max(0, nowMs - newest.ctimeSeconds * 1000);
   const known = { storage: policy.storage, ageSeconds: ageMs === null ? null : Math.floor(ageMs / 1000), last };
   if (policy.everyMs === null) return { ...known, due: false, reason: 'fresh', nextDueMs: null };
   const dueMs = newest === null ? nowMs : newest.ctimeSeconds * 1000 + policy.everyMs;
-  if (nowMs < dueMs) return { ...known, due: false, reason: 'fresh', nextDueMs: intoWindow(dueMs, policy.window, facts.minutesOfDay), overMs: nowMs - dueMs };
+  if (nowMs < dueMs)
+    return {
+      ...known,
+      due: false,
+      reason: 'fresh',
+      nextDueMs: intoWindow(dueMs, policy.window, facts.minutesOfDay),
+      overMs: nowMs - dueMs,
+    };
   const overMs = newest === null ? 1e14 : nowMs - dueMs;
   const untilMs = backoffUntilMs(facts.jobs, policy, facts.backoffMs);
   if (nowMs < untilMs) return { ...known, due: false, reason: 'backoff', nextDueMs: untilMs, overMs };
@@ -97,7 +119,9 @@ export function toLast(item: BackupItem, storage: string, storageType: string): 
  */
 export function backoffUntilMs(jobs: readonly Job[], policy: BackupPolicy, backoffMs: number): number {
   const ended = jobs
-    .filter((job) => isTerminal(job) && job.phase !== 'cancelled' && (job.storage === policy.storage || job.storage === null))
+    .filter(
+      (job) => isTerminal(job) && job.phase !== 'cancelled' && (job.storage === policy.storage || job.storage === null),
+    )
     .toSorted((left, right) => endMs(right) - endMs(left));
   const bad = ended.findIndex((job) => !isFailure(job, policy));
   const failures = bad === -1 ? ended : ended.slice(0, bad);

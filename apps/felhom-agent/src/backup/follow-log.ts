@@ -18,6 +18,7 @@ export function stepFromLog(job: Job, log: GuestLog, kind: GuestKind | null, acc
   if (job.ran === null && log.wasRunning !== null) set.ran = log.wasRunning;
   const downgraded = accept.mode !== null && log.mode !== null && log.mode !== accept.mode && log.wasRunning !== false;
   const proven = log.proof !== null && (kind === 'qemu' || log.mode !== 'stop');
-  if (proven && job.phase === 'capturing') return { set: { ...set, phase: 'snapshotted', proof: log.proof }, downgraded };
+  if (proven && job.phase === 'capturing')
+    return { set: { ...set, phase: 'snapshotted', proof: log.proof }, downgraded };
   return { set, downgraded };
 }

@@ -1,8 +1,9 @@
-import { freezeWatch } from './freeze-watch.ts';
-import { stepFromLog } from './follow-log.ts';
-import { type Job, type JobPatch, isTerminal } from './job.ts';
-import type { GuestLog, LogReader, TaskNow } from './ports.ts';
 import { type Driver, durableIfPossible, isoNow, mustGet, pidOf, text } from './driver.ts';
+import { stepFromLog } from './follow-log.ts';
+import { freezeWatch } from './freeze-watch.ts';
+import { isTerminal, type Job, type JobPatch } from './job.ts';
+import type { GuestLog, LogReader, TaskNow } from './ports.ts';
+import { stopOwnTask } from './stop-task.ts';
 
 /** How long a look at the log goes on fast after the apps went down: the usual snapshot takes 0.3 s. */
 const fastForMs = 5_000;
@@ -35,7 +36,12 @@ export async function followTask(driver: Driver, jobId: string): Promise<void> {
 }
 
 /** The status is asked first: lines that a task wrote before it stopped are then in the log that follows. */
-async function look(driver: Driver, upid: string, reader: LogReader, start: number): Promise<{ lines: number; task: TaskNow } | null> {
+async function look(
+  driver: Driver,
+  upid: string,
+  reader: LogReader,
+  start: number,
+): Promise<{ lines: number; task: TaskNow } | null> {
   try {
     const [task, early] = await Promise.all([driver.ports.pve.task(upid), driver.ports.pve.taskLog(upid, start)]);
     const late = task.running ? [] : await driver.ports.pve.taskLog(upid, start + early.length);
@@ -50,7 +56,8 @@ async function look(driver: Driver, upid: string, reader: LogReader, start: numb
 /** A proof is waited for with fast looks, in a gate of the hook with slow ones: the hook tells it. */
 function pauseMs(driver: Driver, job: Job, downSinceMs: number | null): number {
   const { bounds } = driver.config;
-  if (job.phase !== 'capturing' || downSinceMs === null) return driver.hookWord(job.job_id)?.end != null ? bounds.proof_poll : bounds.task_poll;
+  if (job.phase !== 'capturing' || downSinceMs === null)
+    return driver.hookWord(job.job_id)?.end != null ? bounds.proof_poll : bounds.task_poll;
   if (driver.clock.monotonicMs() - downSinceMs > fastForMs) return Math.min(slowAwaitMs, bounds.task_poll);
   const hookProves = job.gate === 'hook' && job.guest_kind !== 'qemu' && job.quiesce;
   return hookProves ? Math.min(slowAwaitMs, bounds.task_poll) : bounds.proof_poll;
@@ -76,7 +83,8 @@ async function takeSteps(driver: Driver, jobId: string, log: GuestLog): Promise<
 async function passGate(driver: Driver, job: Job, log: GuestLog): Promise<void> {
   if ((job.phase !== 'queued' && job.phase !== 'ready') || !log.pastGate || job.gate === 'log') return;
   if (log.end === 'failed' && log.proof === null) return;
-  const degraded = job.degraded ?? (job.phase === 'ready' ? 'gate_closed' : log.wasRunning === false ? null : 'hook_not_called');
+  const degraded =
+    job.degraded ?? (job.phase === 'ready' ? 'gate_closed' : log.wasRunning === false ? null : 'hook_not_called');
   driver.gates.decide(job.job_id, { kind: 'go' });
   await durableIfPossible(driver, job.job_id, { phase: 'capturing', degraded });
 }
@@ -91,16 +99,6 @@ async function abortDowngrade(driver: Driver, job: Job, log: GuestLog): Promise<
   driver.gates.decide(job.job_id, { kind: 'fail', reason: error.message });
   await durableIfPossible(driver, job.job_id, { phase: 'failed', error, mode: log.mode });
   await stopOwnTask(driver, job);
-}
-
-/** We end only tasks that we started. A call that fails is repeated by nobody: the task ends by itself. */
-export async function stopOwnTask(driver: Driver, job: Job): Promise<void> {
-  if (job.origin === 'pve' || job.upid === null) return;
-  try {
-    await driver.ports.pve.stopTask(job.upid);
-  } catch (error) {
-    driver.log('the task could not be ended', { upid: job.upid, error: text(error) });
-  }
 }
 
 interface Seen {
@@ -119,7 +117,11 @@ async function endIfOver(driver: Driver, jobId: string, { log, reader, task }: S
   const settled: JobPatch = { task_ended: true, ...(job.ran === true ? { guest_owed: 'owed' as const } : {}) };
   if (log.end === 'finished') {
     await driver.ports.generations.raise(job.vmid);
-    await endWell(driver, jobId, { ...settled, ...(log.volid === null ? {} : { volid: log.volid }), size_bytes: log.sizeBytes });
+    await endWell(driver, jobId, {
+      ...settled,
+      ...(log.volid === null ? {} : { volid: log.volid }),
+      size_bytes: log.sizeBytes,
+    });
     return true;
   }
   const reason = log.reason ?? reader.taskError ?? task.exitStatus ?? 'the task ended without a word';
@@ -146,7 +148,9 @@ async function endBadly(driver: Driver, jobId: string, set: JobPatch, reason: st
   const error = {
     code: lost ? 'busy' : 'backup_failed',
     message: lost ? 'another vzdump runs on the node; this backup was not started' : `vzdump failed: ${reason}`,
-    hint: lost ? 'Try again when it is over: felhom-agent backup status' : `Look at the task: felhom-agent backup status ${job.vmid}`,
+    hint: lost
+      ? 'Try again when it is over: felhom-agent backup status'
+      : `Look at the task: felhom-agent backup status ${job.vmid}`,
   };
   await durableIfPossible(driver, jobId, { ...set, phase: 'failed', error });
 }
@@ -161,7 +165,12 @@ async function awaitUpid(driver: Driver, jobId: string): Promise<string | null> 
     try {
       const sinceSeconds = Math.floor(Date.parse(job.opened_at) / 1000) - 86_400;
       const tasks = await driver.ports.pve.tasks(ended ? { source: 'all', sinceSeconds } : { source: 'active' });
-      const own = tasks.find((task) => task.type === 'vzdump' && job.worker_pid !== null && (task.pid === job.worker_pid || pidOf(task.upid) === job.worker_pid));
+      const own = tasks.find(
+        (task) =>
+          task.type === 'vzdump' &&
+          job.worker_pid !== null &&
+          (task.pid === job.worker_pid || pidOf(task.upid) === job.worker_pid),
+      );
       if (own !== undefined) await durableIfPossible(driver, jobId, { upid: own.upid });
       if (own !== undefined) continue;
     } catch (error) {
@@ -170,14 +179,21 @@ async function awaitUpid(driver: Driver, jobId: string): Promise<string | null> 
     if (ended) missesAfterEnd += 1;
     if (missesAfterEnd > 5) return null;
     if (isAbandoned(driver, job)) return null;
-    await driver.jobs.waitFor(jobId, driver.jobs.told(jobId)?.seq ?? 0, Math.min(500, driver.config.bounds.task_poll), driver.stop);
+    await driver.jobs.waitFor(
+      jobId,
+      driver.jobs.told(jobId)?.seq ?? 0,
+      Math.min(500, driver.config.bounds.task_poll),
+      driver.stop,
+    );
   }
   return null;
 }
 
 /** A worker that is nowhere in the task list for this long is gone, and its hook calls were lost. */
 function isAbandoned(driver: Driver, job: Job): boolean {
-  return driver.clock.nowMs() - Date.parse(job.opened_at) > driver.config.bounds.hold_max + driver.config.bounds.lost_start;
+  return (
+    driver.clock.nowMs() - Date.parse(job.opened_at) > driver.config.bounds.hold_max + driver.config.bounds.lost_start
+  );
 }
 
 /** No task to read: what the hook said has to do. */
@@ -188,5 +204,11 @@ async function endByHook(driver: Driver, jobId: string): Promise<void> {
   await driver.ports.generations.raise(job.vmid);
   const settled: JobPatch = { task_ended: true, ...(job.ran === true ? { guest_owed: 'owed' as const } : {}) };
   if (word?.end === 'finished') await endWell(driver, jobId, settled);
-  else await endBadly(driver, jobId, settled, word?.end === 'failed' ? 'its hook reported an abort' : `its task was not found (${isoNow(driver)})`);
+  else
+    await endBadly(
+      driver,
+      jobId,
+      settled,
+      word?.end === 'failed' ? 'its hook reported an abort' : `its task was not found (${isoNow(driver)})`,
+    );
 }

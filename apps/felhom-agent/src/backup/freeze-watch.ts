@@ -1,7 +1,7 @@
+import { type Driver, mustGet, text } from './driver.ts';
 import { isTerminal } from './job.ts';
 import type { GuestLog } from './ports.ts';
-import { type Driver, mustGet, text } from './driver.ts';
-import { stopOwnTask } from './follow-task.ts';
+import { stopOwnTask } from './stop-task.ts';
 
 /**
  * A frozen guest can do nothing for itself: no process in it runs, our controller neither. A freeze
@@ -35,7 +35,8 @@ export function freezeWatch(driver: Driver, jobId: string): { look(log: GuestLog
 async function thaw(driver: Driver, jobId: string, step: number): Promise<void> {
   const job = mustGet(driver, jobId);
   driver.log('the guest is frozen for too long', { vmid: job.vmid, step });
-  if (step === 1 && job.origin !== 'pve' && job.upid !== null && !isTerminal(job)) return await stopOwnTask(driver, job);
+  if (step === 1 && job.origin !== 'pve' && job.upid !== null && !isTerminal(job))
+    return await stopOwnTask(driver, job);
   const thawed = await driver.ports.helper.unfreeze(job.vmid).catch((error: unknown) => {
     driver.log('unfreeze failed', { vmid: job.vmid, error: text(error) });
     return false;

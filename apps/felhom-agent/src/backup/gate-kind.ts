@@ -22,7 +22,11 @@ export function isOurHook(script: string | null, hook: string): boolean {
 }
 
 /** Which gate a job that starts now gets. The file is read anew each time: it may change while we run. */
-export function chooseGate(config: { gate: 'auto' | 'hook' | 'log'; vzdump_conf: string; hook: string }): 'hook' | 'log' {
+export function chooseGate(config: {
+  gate: 'auto' | 'hook' | 'log';
+  vzdump_conf: string;
+  hook: string;
+}): 'hook' | 'log' {
   if (config.gate !== 'auto') return config.gate;
   return isOurHook(hookScript(readIfAny(config.vzdump_conf)), config.hook) ? 'hook' : 'log';
 }

@@ -35,7 +35,8 @@ export function pollGate(gate: GateState, bounds: GateBounds, nowMs: number): Ga
 
 /** When the gate closes if nobody polls any more. */
 export function gateDeadlineMs(gate: GateState, bounds: GateBounds): number {
-  const quiet = gate.claimedMs === null ? gate.openedMs + bounds.claim : (gate.lastPollMs ?? gate.claimedMs) + bounds.lease;
+  const quiet =
+    gate.claimedMs === null ? gate.openedMs + bounds.claim : (gate.lastPollMs ?? gate.claimedMs) + bounds.lease;
   return Math.min(quiet, gate.openedMs + bounds.hold_max);
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { type GateBounds, type GateEnd, type GateState, gateDeadlineMs, gateEnd, openGate, pollGate } from './gate.ts';
-import { type Notifier, createNotifier } from './notifier.ts';
+import { createNotifier, type Notifier } from './notifier.ts';
 
 /** What the hook that waits in `pre-stop` is told. */
 export type HookVerdict = { kind: 'go' } | { kind: 'fail'; reason: string };
@@ -71,7 +71,11 @@ export function createGates(given: {
     },
     isClaimed: (jobId) => (gates.get(jobId)?.state.claimedMs ?? null) !== null,
     decide: (jobId, verdict) => {
-      const gate = gates.get(jobId) ?? { state: openGate(clock.monotonicMs()), verdict: undefined, changed: createNotifier(clock) };
+      const gate = gates.get(jobId) ?? {
+        state: openGate(clock.monotonicMs()),
+        verdict: undefined,
+        changed: createNotifier(clock),
+      };
       gates.set(jobId, gate);
       gate.verdict ??= verdict;
       gate.changed.notify();
@@ -82,7 +86,8 @@ export function createGates(given: {
       for (;;) {
         const gate = gates.get(jobId);
         const left = deadline - clock.monotonicMs();
-        if (gate === undefined || gate.verdict !== undefined || left <= 0 || signal?.aborted === true) return gate?.verdict;
+        if (gate === undefined || gate.verdict !== undefined || left <= 0 || signal?.aborted === true)
+          return gate?.verdict;
         await gate.changed.wait(left, signal);
       }
     },

@@ -1,6 +1,6 @@
-import { type Driver, type HookWord, durableIfPossible, isoNow, mustGet } from './driver.ts';
+import { type Driver, durableIfPossible, type HookWord, isoNow, mustGet } from './driver.ts';
 import { isCalling } from './gate.ts';
-import { type Job, isTerminal, newJob } from './job.ts';
+import { isTerminal, type Job, newJob } from './job.ts';
 import { createNotifier } from './notifier.ts';
 
 /** One call of vzdump's hook, as our script passes it on. */
@@ -67,7 +67,8 @@ export function createHookGate(options: HookGateOptions): HookGate {
       }
       const job = await match(driver, call);
       if (job === undefined) {
-        if (call.phase === 'backup-end' || call.phase === 'pre-restart') await driver.ports.generations.raise(call.vmid);
+        if (call.phase === 'backup-end' || call.phase === 'pre-restart')
+          await driver.ports.generations.raise(call.vmid);
         return 'ok';
       }
       await atLaterPhase(driver, job, call, said);
@@ -102,9 +103,18 @@ async function matchOrOpen(options: HookGateOptions, call: HookCall): Promise<Jo
   if (own !== undefined) return own;
   if (driver.config.pve_jobs === 'ignore' || call.vmid === null) return null;
   const job = newJob({
-    job_id: options.newId(), vmid: call.vmid, origin: 'pve', opened_at: isoNow(driver), host_boot_id: options.hostBootId, quiesce: true,
-    gate: 'hook', storage: call.storage, worker_pid: call.pid, guest_kind: call.vmtype === 'qemu' ? 'qemu' : 'lxc',
-    mode: modeOf(call.mode), ran: call.phase === 'pre-stop' ? true : null,
+    job_id: options.newId(),
+    vmid: call.vmid,
+    origin: 'pve',
+    opened_at: isoNow(driver),
+    host_boot_id: options.hostBootId,
+    quiesce: true,
+    gate: 'hook',
+    storage: call.storage,
+    worker_pid: call.pid,
+    guest_kind: call.vmtype === 'qemu' ? 'qemu' : 'lxc',
+    mode: modeOf(call.mode),
+    ran: call.phase === 'pre-stop' ? true : null,
   });
   try {
     await driver.jobs.open(job);
@@ -123,15 +133,21 @@ function modeOf(mode: string | null): Job['mode'] {
 /** vzdump is about to freeze or stop the guest: the moment at which the apps should go down. */
 async function atPreStop({ driver }: HookGateOptions, job: Job, call: HookCall): Promise<HookAnswer> {
   const mode = modeOf(call.mode);
-  await durableIfPossible(driver, job.job_id, { mode, ran: true, ...(job.guest_kind === null ? { guest_kind: call.vmtype === 'qemu' ? 'qemu' : 'lxc' } : {}) });
+  await durableIfPossible(driver, job.job_id, {
+    mode,
+    ran: true,
+    ...(job.guest_kind === null ? { guest_kind: call.vmtype === 'qemu' ? 'qemu' : 'lxc' } : {}),
+  });
   const now = mustGet(driver, job.job_id);
   const verdict = driver.gates.verdict(job.job_id);
   if (isTerminal(now) || verdict?.kind === 'fail') return `fail ${now.error?.message ?? 'this backup was cancelled'}`;
   if (now.phase !== 'queued') return now.phase === 'ready' ? gateAnswer(driver, now) : 'go';
   const policy = driver.policyOf(now);
-  if (now.origin !== 'pve' && mode !== null && mode !== policy.mode && policy.onDowngrade === 'abort') return await refuseDowngrade(driver, now, mode);
+  if (now.origin !== 'pve' && mode !== null && mode !== policy.mode && policy.onDowngrade === 'abort')
+    return await refuseDowngrade(driver, now, mode);
   if (!now.quiesce) return await passThrough(driver, now, now.degraded);
-  const calling = now.claimed || isCalling(driver.lastRequestMs(now.vmid), driver.config.bounds, driver.clock.monotonicMs());
+  const calling =
+    now.claimed || isCalling(driver.lastRequestMs(now.vmid), driver.config.bounds, driver.clock.monotonicMs());
   if (!calling) {
     if (now.origin === 'pve' && driver.config.pve_jobs === 'require_quiesce') return await refuseUnwatched(driver, now);
     return await passThrough(driver, now, 'no_watcher');
@@ -153,7 +169,11 @@ async function admit(driver: Driver, job: Job): Promise<void> {
 }
 
 async function passThrough(driver: Driver, job: Job, degraded: string | null): Promise<HookAnswer> {
-  await durableIfPossible(driver, job.job_id, { phase: 'capturing', quiesce: false, degraded: degraded ?? job.degraded });
+  await durableIfPossible(driver, job.job_id, {
+    phase: 'capturing',
+    quiesce: false,
+    degraded: degraded ?? job.degraded,
+  });
   return 'go';
 }
 
@@ -161,20 +181,33 @@ async function refuseDowngrade(driver: Driver, job: Job, mode: string): Promise<
   const message = `vzdump fell back to ${mode} mode; the backup was ended, the apps keep running`;
   await durableIfPossible(driver, job.job_id, {
     phase: 'failed',
-    error: { code: 'mode_downgrade', message, hint: 'Move the volume that has no snapshots, exclude it (backup=0), or set on_downgrade: accept.' },
+    error: {
+      code: 'mode_downgrade',
+      message,
+      hint: 'Move the volume that has no snapshots, exclude it (backup=0), or set on_downgrade: accept.',
+    },
   });
   return `fail ${message}`;
 }
 
 async function refuseUnwatched(driver: Driver, job: Job): Promise<HookAnswer> {
   const message = `no controller of guest ${job.vmid} is calling, and pve_jobs: require_quiesce wants one`;
-  await durableIfPossible(driver, job.job_id, { phase: 'failed', error: { code: 'policy_refused', message, hint: 'Look at felhom-controller status in the guest.' } });
+  await durableIfPossible(driver, job.job_id, {
+    phase: 'failed',
+    error: { code: 'policy_refused', message, hint: 'Look at felhom-controller status in the guest.' },
+  });
   return `fail ${message}`;
 }
 
 /** `pre-restart` proves a container's snapshot; the apps wait for this word, so it is told before it is written. */
-async function atLaterPhase(driver: Driver, job: Job, call: HookCall, said: (jobId: string, word: Partial<HookWord>) => void): Promise<void> {
-  const proves = call.phase === 'pre-restart' && call.vmtype !== 'qemu' && (call.mode === 'snapshot' || call.mode === 'suspend');
+async function atLaterPhase(
+  driver: Driver,
+  job: Job,
+  call: HookCall,
+  said: (jobId: string, word: Partial<HookWord>) => void,
+): Promise<void> {
+  const proves =
+    call.phase === 'pre-restart' && call.vmtype !== 'qemu' && (call.mode === 'snapshot' || call.mode === 'suspend');
   if (proves) {
     if (job.phase === 'ready' || job.phase === 'queued') {
       void durableIfPossible(driver, job.job_id, { phase: 'capturing', degraded: job.degraded ?? 'gate_closed' });
@@ -186,6 +219,6 @@ async function atLaterPhase(driver: Driver, job: Job, call: HookCall, said: (job
   }
   if (call.phase === 'backup-end') said(job.job_id, { target: call.target });
   if (call.phase === 'backup-abort') said(job.job_id, { end: 'failed' });
-  if (call.phase === 'log-end') said(job.job_id, { end: (driver.hookWord(job.job_id)?.end ?? 'finished') });
+  if (call.phase === 'log-end') said(job.job_id, { end: driver.hookWord(job.job_id)?.end ?? 'finished' });
   if (call.phase === 'log-end' || call.phase === 'backup-abort') driver.jobs.touch(job.job_id);
 }

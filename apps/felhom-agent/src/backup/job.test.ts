@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { type JobRecord, compactRecords, isOpen, jobMachine, newJob, replay } from './job.ts';
+import { compactRecords, isOpen, type JobRecord, jobMachine, newJob, replay } from './job.ts';
 
 const at = '2026-11-20T01:00:00.000Z';
-const make = (id: string, vmid = 101) => newJob({ job_id: id, vmid, origin: 'controller', opened_at: at, host_boot_id: 'b', quiesce: true });
+const make = (id: string, vmid = 101) =>
+  newJob({ job_id: id, vmid, origin: 'controller', opened_at: at, host_boot_id: 'b', quiesce: true });
 
 describe('the records of jobs', () => {
   it('tell what a job is, the newest value of each field counting', () => {
@@ -16,7 +17,10 @@ describe('the records of jobs', () => {
   });
 
   it('keep every job that owes something through a compaction, and the newest others', () => {
-    const ended = (id: string): JobRecord[] => [{ kind: 'opened', job: make(id) }, { kind: 'changed', job_id: id, at, set: { phase: 'failed', task_ended: true } }];
+    const ended = (id: string): JobRecord[] => [
+      { kind: 'opened', job: make(id) },
+      { kind: 'changed', job_id: id, at, set: { phase: 'failed', task_ended: true } },
+    ];
     const records = [{ kind: 'opened' as const, job: make('open') }, ...['a', 'b', 'c'].flatMap(ended)];
     const kept = compactRecords(records, 2);
     expect([...replay(kept).keys()]).toEqual(['open', 'b', 'c']);

@@ -134,11 +134,36 @@ export function compactRecords(records: readonly JobRecord[], perGuest: number):
 }
 
 /** A job's first state. */
-export function newJob(given: Pick<Job, 'job_id' | 'vmid' | 'origin' | 'opened_at' | 'host_boot_id' | 'quiesce'> & JobPatch): Job {
+export function newJob(
+  given: Pick<Job, 'job_id' | 'vmid' | 'origin' | 'opened_at' | 'host_boot_id' | 'quiesce'> & JobPatch,
+): Job {
   return {
-    phase: 'queued', seq: 1, gate: null, storage: null, storage_type: null, run_id: null, idempotency_key: null, body_sha256: null,
-    guest_kind: null, ran: null, claimed: false, intent_at: null, upid: null, worker_pid: null, mode: null, proof: null, excluded: [],
-    size_bytes: null, volid: null, degraded: null, error: null, report: null, task_ended: false, notes: 'none', guest_owed: 'none',
-    ended_at: null, ...given,
+    phase: 'queued',
+    seq: 1,
+    gate: null,
+    storage: null,
+    storage_type: null,
+    run_id: null,
+    idempotency_key: null,
+    body_sha256: null,
+    guest_kind: null,
+    ran: null,
+    claimed: false,
+    intent_at: null,
+    upid: null,
+    worker_pid: null,
+    mode: null,
+    proof: null,
+    excluded: [],
+    size_bytes: null,
+    volid: null,
+    degraded: null,
+    error: null,
+    report: null,
+    task_ended: false,
+    notes: 'none',
+    guest_owed: 'none',
+    ended_at: null,
+    ...given,
   };
 }

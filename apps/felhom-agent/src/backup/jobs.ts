@@ -1,7 +1,7 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type Job, type JobPatch, type JobRecord, isOpen, jobMachine, replay } from './job.ts';
-import { type Notifier, createNotifier } from './notifier.ts';
+import { isOpen, type Job, type JobPatch, type JobRecord, jobMachine, replay } from './job.ts';
+import { createNotifier, type Notifier } from './notifier.ts';
 import type { JobListener, JournalPort } from './ports.ts';
 
 /**
@@ -13,8 +13,8 @@ import type { JobListener, JournalPort } from './ports.ts';
  * - `current` may be ahead of what was told. With `durable-first` a change is told to waiters only
  *   once it is on disk; with `at-once` it is told before, which is allowed only where a crash in
  *   between leaves nothing wrong (the fact can be read again from PVE).
- * - A record that cannot be written does not undo a change: a running vzdump does not wait for our
- *   disk. The caller is told, and refuses what would need the record.
+ * - A record that cannot be written takes a `durable-first` change back, and leaves an `at-once` one in
+ *   force: a running vzdump does not wait for our disk. Either way the caller is told.
  */
 export interface Jobs {
   all(): readonly Job[];
@@ -38,7 +38,15 @@ export interface Jobs {
   onChange(listener: JobListener): () => void;
 }
 
-export function createJobs({ records, journal, clock }: { records: readonly JobRecord[]; journal: JournalPort; clock: Clock }): Jobs {
+export function createJobs({
+  records,
+  journal,
+  clock,
+}: {
+  records: readonly JobRecord[];
+  journal: JournalPort;
+  clock: Clock;
+}): Jobs {
   const current = replay(records);
   const told = new Map(current);
   const progress = new Map<string, number>();
@@ -65,7 +73,8 @@ export function createJobs({ records, journal, clock }: { records: readonly JobR
   };
   const mustGet = (jobId: string): Job => {
     const job = current.get(jobId);
-    if (job === undefined) throw new Failure('bug', { message: `no job ${jobId}`, hint: 'This is a defect, please report it.' });
+    if (job === undefined)
+      throw new Failure('bug', { message: `no job ${jobId}`, hint: 'This is a defect, please report it.' });
     return job;
   };
 
@@ -90,16 +99,19 @@ export function createJobs({ records, journal, clock }: { records: readonly JobR
       const before = mustGet(jobId);
       if (set.phase !== undefined && set.phase !== before.phase) jobMachine.assertStep(before.phase, set.phase);
       const at = new Date(clock.nowMs()).toISOString();
-      const ended = set.phase !== undefined && set.phase !== before.phase && ['done', 'failed', 'cancelled'].includes(set.phase);
+      const ended =
+        set.phase !== undefined && set.phase !== before.phase && ['done', 'failed', 'cancelled'].includes(set.phase);
       const full = { ...set, seq: before.seq + 1, ...(ended ? { ended_at: at } : {}) };
       const job: Job = { ...before, ...full };
       current.set(jobId, job);
       if (telling === 'at-once') tell(job);
       try {
         await write({ kind: 'changed', job_id: jobId, at, set: full });
-      } finally {
-        tell(job);
+      } catch (error) {
+        if (telling === 'durable-first' && current.get(jobId) === job) current.set(jobId, before);
+        throw error;
       }
+      tell(job);
       return job;
     },
     note: (jobId, percent) => {

@@ -24,7 +24,11 @@ export function readMark(notes: string): Marked | null {
   const [word, jobId, gradeWord, coverage] = (notes.split('\n')[0] ?? '').trim().split(/\s+/);
   if (word !== version || jobId === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(jobId)) return null;
   const read = grade.safeParse(gradeWord);
-  return { jobId, grade: read.success ? read.data : 'crash-consistent', coverage: coverage === 'full' || coverage === 'partial' ? coverage : null };
+  return {
+    jobId,
+    grade: read.success ? read.data : 'crash-consistent',
+    coverage: coverage === 'full' || coverage === 'partial' ? coverage : null,
+  };
 }
 
 /** The grade of a job and why: until an accepted report it is crash-consistent, whatever the gate saw. */
@@ -42,7 +46,9 @@ export function writeNotesText(job: Job, guestName: string): string {
     `guest ${job.vmid} ${oneLine(guestName)}, ${job.opened_at}, asked for by: ${job.origin}`,
     ...(reason === null ? [] : [`reason: ${oneLine(reason)}`]),
     ...(job.report?.downtime_ms == null ? [] : [`apps down: ${(job.report.downtime_ms / 1000).toFixed(1)} s`]),
-    ...(job.report === null || job.report.kept_running.length === 0 ? [] : [`kept running: ${oneLine(job.report.kept_running.join(', '))}`]),
+    ...(job.report === null || job.report.kept_running.length === 0
+      ? []
+      : [`kept running: ${oneLine(job.report.kept_running.join(', '))}`]),
     ...job.excluded.slice(0, 32).map(({ mount, why }) => `not in the backup: ${oneLine(mount)} (${oneLine(why)})`),
   ];
   return lines.join('\n');

@@ -11,7 +11,7 @@ export function createNotifier(clock: Clock): Notifier {
   const waiters = new Set<AbortController>();
   return {
     notify: () => {
-      for (const waiter of [...waiters]) waiter.abort();
+      for (const waiter of waiters) waiter.abort();
     },
     wait: async (ms, signal) => {
       if (signal?.aborted === true) return;

@@ -1,5 +1,5 @@
-import type { TaskItem } from './ports.ts';
 import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
+import type { TaskItem } from './ports.ts';
 
 const wantedDown = new Set(['vzstop', 'vzshutdown', 'qmstop', 'qmshutdown']);
 

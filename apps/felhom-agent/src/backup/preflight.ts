@@ -24,7 +24,8 @@ export type PreflightVerdict = { kind: 'go'; excluded: Exclusion[] } | { kind: '
 /** Reads what the judgement needs. What cannot be read beyond guest and storage is left out, not guessed. */
 export async function observePreflight(pve: Hypervisor, vmid: number, storageName: string): Promise<PreflightFacts> {
   const [guest, storage] = await Promise.all([pve.guest(vmid), pve.storage(storageName)]);
-  if (guest === null || storage === null || !storage.active) return { guest, storage, volumes: null, pools: [], lastSizeBytes: null };
+  if (guest === null || storage === null || !storage.active)
+    return { guest, storage, volumes: null, pools: [], lastSizeBytes: null };
   const [volumes, items] = await Promise.all([
     pve.volumes(guest).catch(() => null),
     pve.backups(storageName, vmid).catch(() => []),
@@ -32,7 +33,13 @@ export async function observePreflight(pve: Hypervisor, vmid: number, storageNam
   const names = new Set((volumes?.included ?? []).map((each) => each.storage));
   const pools = await Promise.all([...names].map(async (name) => await pve.storage(name).catch(() => null)));
   const last = items.toSorted((left, right) => right.ctimeSeconds - left.ctimeSeconds)[0];
-  return { guest, storage, volumes, pools: pools.filter((pool) => pool !== null), lastSizeBytes: last?.sizeBytes ?? null };
+  return {
+    guest,
+    storage,
+    volumes,
+    pools: pools.filter((pool) => pool !== null),
+    lastSizeBytes: last?.sizeBytes ?? null,
+  };
 }
 
 /** Whether a backup may start, pure. Nothing is down yet when it may not. */
@@ -42,9 +49,20 @@ export function judgePreflight(
   bounds: PreflightBounds,
 ): PreflightVerdict {
   const { guest, storage, volumes } = facts;
-  if (guest === null) return stop('unknown_guest', 'the guest is not on this node', 'Look where it is: felhom-agent guest list');
-  if (storage === null) return stop('backup_failed', `there is no storage ${policy.storage} on this node`, 'Name a storage that `pvesm status` lists.');
-  if (!storage.active) return stop('backup_failed', `storage ${policy.storage} is not active`, `Look why: pvesm status --storage ${policy.storage}`);
+  if (guest === null)
+    return stop('unknown_guest', 'the guest is not on this node', 'Look where it is: felhom-agent guest list');
+  if (storage === null)
+    return stop(
+      'backup_failed',
+      `there is no storage ${policy.storage} on this node`,
+      'Name a storage that `pvesm status` lists.',
+    );
+  if (!storage.active)
+    return stop(
+      'backup_failed',
+      `storage ${policy.storage} is not active`,
+      `Look why: pvesm status --storage ${policy.storage}`,
+    );
   if (guest.lock !== null) return stop('busy', `the guest is locked (${guest.lock})`, lockHint(guest));
   const needed = (facts.lastSizeBytes ?? 0) + bounds.headroom;
   if (storage.totalBytes > 0 && storage.availableBytes < needed) {
@@ -57,9 +75,18 @@ export function judgePreflight(
   const full = facts.pools.find((pool) => usedPercent(pool) >= bounds.pool_full_percent);
   if (full !== undefined) {
     const used = usedPercent(full).toFixed(0);
-    return stop('backup_failed', `the guest's own storage ${full.name} is ${used} % full: a snapshot there may fill it`, 'Make room on it, then try again.');
+    return stop(
+      'backup_failed',
+      `the guest's own storage ${full.name} is ${used} % full: a snapshot there may fill it`,
+      'Make room on it, then try again.',
+    );
   }
-  if (guest.running && policy.mode === 'snapshot' && volumes?.snapshotsPossible === false && policy.onDowngrade === 'abort') {
+  if (
+    guest.running &&
+    policy.mode === 'snapshot' &&
+    volumes?.snapshotsPossible === false &&
+    policy.onDowngrade === 'abort'
+  ) {
     return stop(
       'mode_downgrade',
       'a volume of the guest lies on a storage without snapshots: vzdump would fall back to suspend mode',

@@ -1,7 +1,8 @@
+import { asFailure } from '@felhom/kernel/failure.ts';
 import type { BackupPolicy } from '../config.ts';
 import { type Driver, durableIfPossible, fail, isoNow, mustGet, pidOf, text } from './driver.ts';
 import { followTask } from './follow-task.ts';
-import { type Job, isTerminal } from './job.ts';
+import { isTerminal, type Job } from './job.ts';
 import { jobMark } from './notes.ts';
 import { type Lane, PveProblem } from './ports.ts';
 import { judgePreflight, observePreflight } from './preflight.ts';
@@ -19,7 +20,7 @@ export async function runJob(driver: Driver, jobId: string): Promise<void> {
   try {
     let job = mustGet(driver, jobId);
     if (job.origin === 'pve' || job.intent_at !== null) await takeFreeLanes(driver, job, lanes);
-    if (!isTerminal(job) && job.origin !== 'pve' && job.intent_at === null) await prepare(driver, jobId, lanes);
+    if (!isTerminal(job) && job.origin !== 'pve' && job.intent_at === null) await prepareOrFail(driver, jobId, lanes);
     job = mustGet(driver, jobId);
     if (job.intent_at !== null && job.upid === null && !job.task_ended) await resolveStart(driver, jobId);
     job = mustGet(driver, jobId);
@@ -27,6 +28,17 @@ export async function runJob(driver: Driver, jobId: string): Promise<void> {
     if (!driver.stop.aborted) await settleJob(driver, jobId);
   } finally {
     for (const lane of lanes.toReversed()) await lane.release();
+  }
+}
+
+/** Whatever goes wrong before the intent ends the job: nothing was started, and nobody waits for it in vain. */
+async function prepareOrFail(driver: Driver, jobId: string, lanes: Lane[]): Promise<void> {
+  try {
+    await prepare(driver, jobId, lanes);
+  } catch (error) {
+    const { code, message, hint } = asFailure(error);
+    if (mustGet(driver, jobId).intent_at !== null) throw error;
+    await fail(driver, jobId, { code, message: `no backup was started: ${message}; the apps may run`, hint });
   }
 }
 
@@ -45,9 +57,17 @@ async function prepare(driver: Driver, jobId: string, lanes: Lane[]): Promise<vo
   if (now.intent_at === null) {
     const phase = job.gate === 'hook' && now.quiesce ? {} : { phase: 'capturing' as const };
     try {
-      await driver.jobs.change(jobId, { ...(now.phase === 'capturing' ? {} : phase), intent_at: isoNow(driver) }, 'durable-first');
+      await driver.jobs.change(
+        jobId,
+        { ...(now.phase === 'capturing' ? {} : phase), intent_at: isoNow(driver) },
+        'durable-first',
+      );
     } catch (error) {
-      return await fail(driver, jobId, { code: 'state_unwritable', message: `no backup was started: ${text(error)}; the apps keep running`, hint: 'Make room for the state folder, then try again.' });
+      return await fail(driver, jobId, {
+        code: 'state_unwritable',
+        message: `no backup was started: ${text(error)}; the apps keep running`,
+        hint: 'Make room for the state folder, then try again.',
+      });
     }
   }
   await post(driver, jobId, policy);
@@ -108,7 +128,13 @@ async function preflight(driver: Driver, jobId: string, policy: BackupPolicy): P
     const quiesce = mustGet(driver, jobId).quiesce && ran !== false;
     await driver.jobs.change(
       jobId,
-      { excluded: verdict.excluded, ran, quiesce, guest_kind: facts.guest?.kind ?? null, storage_type: facts.storage?.type ?? null },
+      {
+        excluded: verdict.excluded,
+        ran,
+        quiesce,
+        guest_kind: facts.guest?.kind ?? null,
+        storage_type: facts.storage?.type ?? null,
+      },
       'at-once',
     );
     return true;
@@ -149,11 +175,32 @@ async function post(driver: Driver, jobId: string, policy: BackupPolicy): Promis
       mark: jobMark(jobId),
       lockwaitMinutes: Math.ceil(lockwaitMs / 60_000),
     });
-    if (answer.kind === 'started') await durableIfPossible(driver, jobId, { upid: answer.upid, worker_pid: pidOf(answer.upid) });
-    else await fail(driver, jobId, { code: 'refused', message: 'the guest lives on another node; nothing was backed up', hint: 'Point its controller at the agent of that node.' }, true);
+    if (answer.kind === 'started')
+      await durableIfPossible(driver, jobId, { upid: answer.upid, worker_pid: pidOf(answer.upid) });
+    else
+      await fail(
+        driver,
+        jobId,
+        {
+          code: 'refused',
+          message: 'the guest lives on another node; nothing was backed up',
+          hint: 'Point its controller at the agent of that node.',
+        },
+        true,
+      );
   } catch (error) {
-    if (!(error instanceof PveProblem) || error.kind === 'unknown') return driver.log('the answer to the vzdump request was lost', { job: jobId, error: text(error) });
-    await fail(driver, jobId, { code: 'backup_failed', message: `Proxmox VE refused the backup: ${error.message}`, hint: 'Correct what it names, then try again.' }, true);
+    if (!(error instanceof PveProblem) || error.kind === 'unknown')
+      return driver.log('the answer to the vzdump request was lost', { job: jobId, error: text(error) });
+    await fail(
+      driver,
+      jobId,
+      {
+        code: 'backup_failed',
+        message: `Proxmox VE refused the backup: ${error.message}`,
+        hint: 'Correct what it names, then try again.',
+      },
+      true,
+    );
   }
 }
 
@@ -172,10 +219,16 @@ async function resolveStart(driver: Driver, jobId: string): Promise<void> {
       intentAgeMs: driver.clock.nowMs() - intentMs,
       certainAfterMs: bounds.lost_start,
     });
-    if (found.kind === 'found') return await durableIfPossible(driver, jobId, { upid: found.upid, worker_pid: pidOf(found.upid) });
+    if (found.kind === 'found')
+      return await durableIfPossible(driver, jobId, { upid: found.upid, worker_pid: pidOf(found.upid) });
     if (found.kind === 'not-started') {
       const message = 'Proxmox VE never started the backup: its answer was lost and no task carries our mark';
-      return await fail(driver, jobId, { code: 'backup_failed', message, hint: 'Look at the task list of the node, then try again.' }, true);
+      return await fail(
+        driver,
+        jobId,
+        { code: 'backup_failed', message, hint: 'Look at the task list of the node, then try again.' },
+        true,
+      );
     }
     await driver.clock.sleep(Math.min(250, bounds.task_poll), driver.stop);
   }

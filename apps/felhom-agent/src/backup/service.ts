@@ -3,11 +3,10 @@ import type { JobStatus, ReportBody, StartBody } from '@felhom/guest-api/schema.
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { BackupPolicy } from '../config.ts';
 import { type Driver, durableIfPossible, isoNow } from './driver.ts';
-import { stopOwnTask } from './follow-task.ts';
+import { cancelJob, closeGate, recordReport, takeQuiesced } from './end-gate.ts';
 import type { GateEnd } from './gate.ts';
-import { type Job, isTerminal, newJob } from './job.ts';
-import { gradeOf } from './notes.ts';
-import { payNotes } from './settle.ts';
+import { type Job, newJob } from './job.ts';
+import { BusyFailure } from './job-failures.ts';
 
 /**
  * What guests and operators may ask of jobs. Each call looks and acts in one synchronous piece before
@@ -54,13 +53,20 @@ export function createBackupService(options: ServiceOptions): BackupService {
       const policy = choosePolicy(options.policies(vmid), storage);
       const open = jobs.openOf(vmid);
       if (open !== undefined) {
-        if (open.origin === 'operator' && open.quiesce && !open.claimed && open.phase === 'queued') return await join(driver, open, body, key, hash);
-        throw busy(open);
+        if (open.origin === 'operator' && open.quiesce && !open.claimed && open.phase === 'queued')
+          return await join(driver, open, body, key, hash);
+        throw new BusyFailure(open);
       }
       checkInterval(driver, vmid);
       const job = newJob({
-        ...base(options, vmid), origin: 'controller', quiesce: true, claimed: true, storage: policy.storage,
-        run_id: body.run_id, idempotency_key: key, body_sha256: hash,
+        ...base(options, vmid),
+        origin: 'controller',
+        quiesce: true,
+        claimed: true,
+        storage: policy.storage,
+        run_id: body.run_id,
+        idempotency_key: key,
+        body_sha256: hash,
       });
       await jobs.open(job);
       options.launch(job.job_id);
@@ -69,10 +75,16 @@ export function createBackupService(options: ServiceOptions): BackupService {
     startForOperator: async (vmid, { storage, quiesce }) => {
       const policy = choosePolicy(options.policies(vmid), storage ?? (await options.mostOverdue(vmid)));
       const open = jobs.openOf(vmid);
-      if (open !== undefined) throw busy(open);
+      if (open !== undefined) throw new BusyFailure(open);
       const asked = quiesce && options.hasController(vmid);
       const degraded = asked ? null : quiesce ? 'no_controller' : 'not_quiesced';
-      const job = newJob({ ...base(options, vmid), origin: 'operator', quiesce: asked, storage: policy.storage, degraded });
+      const job = newJob({
+        ...base(options, vmid),
+        origin: 'operator',
+        quiesce: asked,
+        storage: policy.storage,
+        degraded,
+      });
       await jobs.open(job);
       options.launch(job.job_id);
       return job;
@@ -82,9 +94,9 @@ export function createBackupService(options: ServiceOptions): BackupService {
       const unclaimed = !job.claimed && job.quiesce && (job.phase === 'queued' || job.phase === 'ready');
       if (unclaimed) void durableIfPossible(driver, job.job_id, { claimed: true });
     },
-    quiesced: async (jobId) => await quiesced(options, jobId),
-    cancel: async (jobId, how) => await cancel(driver, jobId, how),
-    report: async (jobId, body) => await report(driver, jobId, body),
+    quiesced: async (jobId) => await takeQuiesced(driver, jobId),
+    cancel: async (jobId, how) => await cancelJob(driver, jobId, how),
+    report: async (jobId, body) => await recordReport(driver, jobId, body),
     closeGate: (jobId, reason) => {
       void closeGate(driver, jobId, reason);
     },
@@ -100,44 +112,48 @@ export function createBackupService(options: ServiceOptions): BackupService {
   }
 }
 
-function base(options: ServiceOptions, vmid: number): Pick<Job, 'job_id' | 'vmid' | 'opened_at' | 'host_boot_id' | 'gate'> {
-  return { job_id: options.newId(), vmid, opened_at: isoNow(options.driver), host_boot_id: options.hostBootId, gate: options.chooseGate(vmid) };
+function base(
+  options: ServiceOptions,
+  vmid: number,
+): Pick<Job, 'job_id' | 'vmid' | 'opened_at' | 'host_boot_id' | 'gate'> {
+  return {
+    job_id: options.newId(),
+    vmid,
+    opened_at: isoNow(options.driver),
+    host_boot_id: options.hostBootId,
+    gate: options.chooseGate(vmid),
+  };
 }
 
 async function join(driver: Driver, open: Job, body: StartBody, key: string, hash: string): Promise<Job> {
-  return await driver.jobs.change(open.job_id, { claimed: true, run_id: body.run_id, idempotency_key: key, body_sha256: hash }, 'durable-first');
+  return await driver.jobs.change(
+    open.job_id,
+    { claimed: true, run_id: body.run_id, idempotency_key: key, body_sha256: hash },
+    'durable-first',
+  );
 }
 
 function bodyHash(body: StartBody): string {
-  return createHash('sha256').update(JSON.stringify([body.run_id, body.storage ?? null])).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify([body.run_id, body.storage ?? null]))
+    .digest('hex');
 }
 
 function choosePolicy(policies: readonly BackupPolicy[], storage: string | undefined): BackupPolicy {
   const [first] = policies;
   if (first === undefined) {
-    throw new Failure('refused', { message: 'this guest has no backup target; nothing was started', hint: 'On the host, name one in guests.d or in defaults.backup of agent.yaml.' });
+    throw new Failure('refused', {
+      message: 'this guest has no backup target; nothing was started',
+      hint: 'On the host, name one in guests.d or in defaults.backup of agent.yaml.',
+    });
   }
   const chosen = storage === undefined ? first : policies.find((policy) => policy.storage === storage);
   if (chosen !== undefined) return chosen;
   const names = policies.map((policy) => policy.storage).join(', ');
-  throw new Failure('refused', { message: `storage ${storage ?? ''} is not a target of this guest; nothing was started`, hint: `Name one of: ${names}` });
-}
-
-/** A conflict that names the job in the way. */
-export class BusyFailure extends Failure {
-  readonly job: Job;
-
-  constructor(job: Job) {
-    super('busy', {
-      message: `a backup of this guest is under way (job ${job.job_id}, ${job.phase}); nothing else was started`,
-      hint: `Follow it: felhom-agent backup status ${job.vmid} on the host, felhom-controller backup status in the guest.`,
-    });
-    this.job = job;
-  }
-}
-
-function busy(job: Job): BusyFailure {
-  return new BusyFailure(job);
+  throw new Failure('refused', {
+    message: `storage ${storage ?? ''} is not a target of this guest; nothing was started`,
+    hint: `Name one of: ${names}`,
+  });
 }
 
 /** A guest cannot wash its own backups out: its jobs that made one are a while apart. */
@@ -153,103 +169,23 @@ function checkInterval(driver: Driver, vmid: number): void {
   });
 }
 
-function gone(job: Job): Failure {
-  return new Failure('operation_failed', {
-    message: `the gate of job ${job.job_id} is closed (${job.degraded ?? job.error?.message ?? job.phase}): start the apps again`,
-    hint: 'Start the apps; the next backup will ask again.',
-  });
-}
-
-/** Thrown as 410: whatever was asked for can no longer be had. */
-export class GoneFailure extends Failure {
-  constructor(job: Job) {
-    const { message, hint } = gone(job);
-    super('operation_failed', { message, hint });
-  }
-}
-
-async function quiesced({ driver }: ServiceOptions, jobId: string): Promise<Job> {
-  const { jobs, gates } = driver;
-  const job = jobs.get(jobId);
-  if (job === undefined) throw new Failure('not_found', { message: `there is no job ${jobId}`, hint: 'Ask for a new backup.' });
-  if (['capturing', 'snapshotted', 'done'].includes(job.phase) && job.degraded === null && job.quiesce) return job;
-  if (job.phase === 'queued') {
-    throw new Failure('usage', { message: `job ${jobId} is not ready: nobody asked for the apps to be down yet`, hint: 'Start the apps, and wait for the phase `ready`.' });
-  }
-  if (job.phase !== 'ready' || !gates.poll(jobId)) throw new GoneFailure(job);
-  const intent = job.gate === 'log' ? { intent_at: isoNow(driver) } : {};
-  const taken = jobs.change(jobId, { phase: 'capturing', claimed: true, ...intent }, 'durable-first');
-  try {
-    const after = await taken;
-    gates.decide(jobId, { kind: 'go' });
-    return after;
-  } catch (error) {
-    // A vzdump that waits at the hook is let on: the apps are down. A POST without its intent is never made.
-    gates.decide(jobId, { kind: 'go' });
-    if (job.gate === 'log') await durableIfPossible(driver, jobId, { phase: 'failed', task_ended: true });
-    throw error;
-  }
-}
-
-async function cancel(driver: Driver, jobId: string, { force, by }: { force: boolean; by: string }): Promise<Job> {
-  const { jobs, gates } = driver;
-  const job = jobs.get(jobId);
-  if (job === undefined) throw new Failure('not_found', { message: `there is no job ${jobId}`, hint: 'It may be forgotten already.' });
-  if (isTerminal(job)) return job;
-  if (job.origin === 'pve' && job.phase !== 'ready') {
-    throw new Failure('refused', { message: `job ${jobId} was started by Proxmox VE and is past its gate: it is not ours to end`, hint: 'End its task in the interface of Proxmox VE.' });
-  }
-  const appsDown = job.phase === 'capturing' || (job.mode === 'stop' && job.phase !== 'queued');
-  if (appsDown && !force) {
-    throw new Failure('refused', { message: `job ${jobId} is capturing: ending it now throws the backup away`, hint: 'Wait a moment, or add --force.' });
-  }
-  const error = { code: 'interrupted', message: `cancelled by ${by}; nothing was captured`, hint: 'Ask for a new backup when you want one.' };
-  const started = job.intent_at !== null || job.upid !== null || job.origin === 'pve';
-  const change = jobs.change(jobId, { phase: 'cancelled', error, task_ended: !started }, 'at-once');
-  gates.decide(jobId, { kind: 'fail', reason: `cancelled by ${by}` });
-  const after = await change;
-  if (started && job.phase !== 'ready') await stopOwnTask(driver, after);
-  return after;
-}
-
-async function report(driver: Driver, jobId: string, body: ReportBody): Promise<Job> {
-  const job = driver.jobs.get(jobId);
-  if (job === undefined) throw new Failure('not_found', { message: `there is no job ${jobId}`, hint: 'Nothing to do: the report is not needed.' });
-  if (job.report !== null) return job;
-  const notes = job.notes === 'written' ? { notes: 'owed' as const } : {};
-  const after = await driver.jobs.change(jobId, { report: { ...body, at: isoNow(driver) }, ...notes }, 'durable-first');
-  if (after.phase === 'done') void payNotes(driver, jobId);
-  return after;
-}
-
-/** A gate that nobody holds any more. The controller learns it from the job and, at `quiesced`, by 410. */
-async function closeGate(driver: Driver, jobId: string, reason: GateEnd): Promise<void> {
-  const job = driver.jobs.get(jobId);
-  if (job?.phase !== 'ready') return;
-  const goesOn = job.origin === 'operator' || (job.origin === 'pve' && driver.config.pve_jobs !== 'require_quiesce');
-  if (goesOn) {
-    const change = durableIfPossible(driver, jobId, { phase: 'capturing', degraded: `gate_closed: ${reason}`, ...(job.gate === 'log' ? { intent_at: isoNow(driver) } : {}) });
-    await change;
-    return driver.gates.decide(jobId, { kind: 'go' });
-  }
-  const started = job.intent_at !== null || job.upid !== null || job.origin === 'pve';
-  const message = `the guest did not report its apps down in time (${reason}); no backup was made`;
-  await durableIfPossible(driver, jobId, {
-    phase: 'failed', degraded: `gate_closed: ${reason}`, task_ended: !started,
-    error: { code: 'backup_failed', message, hint: 'Look at the controller in the guest: felhom-controller status' },
-  });
-  driver.gates.decide(jobId, { kind: 'fail', reason: message });
-}
-
 function toStatus(driver: Driver, job: Job): JobStatus {
   return {
-    job_id: job.job_id, phase: job.phase, seq: job.seq, origin: job.origin, mode: job.mode, gate: job.gate, storage: job.storage,
-    storage_type: job.storage_type, progress: driver.jobs.progress(job.job_id), size_bytes: job.size_bytes, excluded: job.excluded.slice(0, 256),
-    upid: job.upid, volid: job.volid, proof: job.proof, degraded: job.degraded, error: job.error,
+    job_id: job.job_id,
+    phase: job.phase,
+    seq: job.seq,
+    origin: job.origin,
+    mode: job.mode,
+    gate: job.gate,
+    storage: job.storage,
+    storage_type: job.storage_type,
+    progress: driver.jobs.progress(job.job_id),
+    size_bytes: job.size_bytes,
+    excluded: job.excluded.slice(0, 256),
+    upid: job.upid,
+    volid: job.volid,
+    proof: job.proof,
+    degraded: job.degraded,
+    error: job.error,
   };
-}
-
-/** The grade as answers show it. */
-export function gradeWord(job: Job): 'app-consistent' | 'crash-consistent' {
-  return gradeOf(job).grade;
 }

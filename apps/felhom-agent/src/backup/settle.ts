@@ -1,6 +1,6 @@
+import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
 import { writeNotesText } from './notes.ts';
 import { payGuest } from './owed-guest.ts';
-import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
 
 /** Pays what an ended job still owes: a guest that vzdump left down first, then the notes of its backup. */
 export async function settleJob(driver: Driver, jobId: string): Promise<void> {
@@ -27,7 +27,11 @@ async function writeUntilDone(driver: Driver, jobId: string): Promise<void> {
     // A backup whose volid was never learned has no notes that we could find again.
     if (job.volid === null) return await durableIfPossible(driver, jobId, { notes: 'none' });
     try {
-      await driver.ports.pve.writeNotes(job.volid.split(':')[0] ?? '', job.volid, writeNotesText(job, driver.guestName(job.vmid)));
+      await driver.ports.pve.writeNotes(
+        job.volid.split(':')[0] ?? '',
+        job.volid,
+        writeNotesText(job, driver.guestName(job.vmid)),
+      );
       const now = mustGet(driver, jobId);
       if (now.report === job.report) return await durableIfPossible(driver, jobId, { notes: 'written' });
     } catch (error) {

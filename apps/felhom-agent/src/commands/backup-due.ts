@@ -10,11 +10,22 @@ export async function backupDue(context: CommandContext, vmids: readonly number[
   const { config } = await loadConfig(context.flags.config);
   const query = vmids.map((vmid) => `vmid=${vmid}`).join('&');
   const path = `/host/backup/due${query === '' ? '' : `?${query}`}`;
-  const { guests } = await askServe(config.socket, { method: 'GET', path, answer: z.object({ guests: z.array(dueAnswer) }), timeoutMs: 120_000 });
-  context.reporter.result({ schema: 'felhom.due/1', guests }, () => guests.map(line).join('\n') || 'no guest is known: felhom-agent guest adopt VMID --token-out FILE');
+  const { guests } = await askServe(config.socket, {
+    method: 'GET',
+    path,
+    answer: z.object({ guests: z.array(dueAnswer) }),
+    timeoutMs: 120_000,
+  });
+  context.reporter.result(
+    { schema: 'felhom.due/1', guests },
+    () => guests.map(line).join('\n') || 'no guest is known: felhom-agent guest adopt VMID --token-out FILE',
+  );
 }
 
 function line({ guest, due, reason, age_seconds: age, next_due_at: next, last }: DueAnswer): string {
-  const newest = last === null ? 'no backup' : `newest ${age === null ? '' : `${formatElapsed(age * 1000)} old, `}${last.grade ?? 'not ours'}, on ${last.storage}`;
+  const newest =
+    last === null
+      ? 'no backup'
+      : `newest ${age === null ? '' : `${formatElapsed(age * 1000)} old, `}${last.grade ?? 'not ours'}, on ${last.storage}`;
   return `guest ${guest.vmid} ${guest.name}: ${due ? 'due' : 'not due'} (${reason}); ${newest}${next === null || due ? '' : `; next ${next}`}`;
 }

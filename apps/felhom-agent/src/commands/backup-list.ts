@@ -1,6 +1,6 @@
 import { formatBytes } from '@felhom/cli/quantity.ts';
 import { readJournal } from '@felhom/durable/journal.ts';
-import { type Job, isOpen, jobRecord, replay } from '../backup/job.ts';
+import { isOpen, type Job, jobRecord, replay } from '../backup/job.ts';
 import { gradeOf, readMark } from '../backup/notes.ts';
 import { policiesOf } from '../config.ts';
 import { loadConfig } from '../load-config.ts';
@@ -12,18 +12,37 @@ export async function backupStatus(context: CommandContext, vmids: readonly numb
   const { config } = await loadConfig(context.flags.config);
   const { records, problems } = await readJournal({ path: journalPath(config.state), schema: jobRecord });
   const jobs = [...replay(records).values()];
-  const shown = vmids.length === 0 ? jobs.filter(isOpen) : vmids.flatMap((vmid) => jobs.findLast((job) => job.vmid === vmid) ?? []);
+  const shown =
+    vmids.length === 0 ? jobs.filter(isOpen) : vmids.flatMap((vmid) => jobs.findLast((job) => job.vmid === vmid) ?? []);
   const rows = shown.map(toRow);
   for (const problem of problems) context.reporter.say(problem);
-  context.reporter.result({ schema: 'felhom.jobs/1', jobs: rows, problems }, () => rows.map(jobLine).join('\n') || (vmids.length === 0 ? 'no backup is under way' : 'no backup of that guest is on record'));
+  context.reporter.result(
+    { schema: 'felhom.jobs/1', jobs: rows, problems },
+    () =>
+      rows.map(jobLine).join('\n') ||
+      (vmids.length === 0 ? 'no backup is under way' : 'no backup of that guest is on record'),
+  );
 }
 
 function toRow(job: Job) {
   const { grade, reason } = gradeOf(job);
   return {
-    vmid: job.vmid, job_id: job.job_id, origin: job.origin, phase: job.phase, opened_at: job.opened_at, ended_at: job.ended_at, gate: job.gate,
-    mode: job.mode, storage: job.storage, upid: job.upid, volid: job.volid, grade: job.phase === 'done' ? grade : null,
-    grade_reason: job.phase === 'done' ? reason : null, guest_owed: job.guest_owed, notes: job.notes, error: job.error,
+    vmid: job.vmid,
+    job_id: job.job_id,
+    origin: job.origin,
+    phase: job.phase,
+    opened_at: job.opened_at,
+    ended_at: job.ended_at,
+    gate: job.gate,
+    mode: job.mode,
+    storage: job.storage,
+    upid: job.upid,
+    volid: job.volid,
+    grade: job.phase === 'done' ? grade : null,
+    grade_reason: job.phase === 'done' ? reason : null,
+    guest_owed: job.guest_owed,
+    notes: job.notes,
+    error: job.error,
   };
 }
 
@@ -39,7 +58,9 @@ export async function backupList(context: CommandContext, vmids: readonly number
   const { config, guests } = await loadConfig(context.flags.config);
   const known = await knownVmids(config.state, guests.keys());
   const wanted = vmids.length === 0 ? known : vmids;
-  const storages = new Set(wanted.flatMap((vmid) => policiesOf(config, guests.get(vmid)).map((policy) => policy.storage)));
+  const storages = new Set(
+    wanted.flatMap((vmid) => policiesOf(config, guests.get(vmid)).map((policy) => policy.storage)),
+  );
   const { openClient } = await import('../wiring.ts');
   const client = await openClient(config);
   try {
@@ -51,11 +72,22 @@ export async function backupList(context: CommandContext, vmids: readonly number
       .map((item) => {
         const mark = readMark(item.notesFirstLine);
         return {
-          vmid: Number(item.vmid), volid: item.volid, storage: item.storage, storage_type: item.storageType, at: new Date(item.createdSeconds * 1000).toISOString(),
-          size_bytes: item.sizeBytes, grade: mark?.grade ?? null, coverage: mark?.coverage ?? null, job_id: mark?.jobId ?? null, protected: item.protected,
+          vmid: Number(item.vmid),
+          volid: item.volid,
+          storage: item.storage,
+          storage_type: item.storageType,
+          at: new Date(item.createdSeconds * 1000).toISOString(),
+          size_bytes: item.sizeBytes,
+          grade: mark?.grade ?? null,
+          coverage: mark?.coverage ?? null,
+          job_id: mark?.jobId ?? null,
+          protected: item.protected,
         };
       });
-    context.reporter.result({ schema: 'felhom.backup/1', backups }, () => backups.map(backupLine).join('\n') || 'no backup lies on the storages of these guests');
+    context.reporter.result(
+      { schema: 'felhom.backup/1', backups },
+      () => backups.map(backupLine).join('\n') || 'no backup lies on the storages of these guests',
+    );
   } finally {
     await client.close();
   }

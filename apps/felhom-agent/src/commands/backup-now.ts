@@ -20,13 +20,20 @@ export interface BackupNowOptions {
 const startedSchema = z.object({
   started: z.array(
     z.object({
-      vmid: z.number(), job_id: z.string().nullable(), quiesce: z.boolean(),
+      vmid: z.number(),
+      job_id: z.string().nullable(),
+      quiesce: z.boolean(),
       error: z.object({ code: z.string(), message: z.string(), hint: z.string() }).nullable(),
     }),
   ),
 });
 const statusSchema = jobStatus.extend({
-  vmid: z.number(), claimed: z.boolean(), grade: z.string(), grade_reason: z.string().nullable(), downtime_ms: z.number().nullable(), reported: z.boolean(),
+  vmid: z.number(),
+  claimed: z.boolean(),
+  grade: z.string(),
+  grade_reason: z.string().nullable(),
+  downtime_ms: z.number().nullable(),
+  reported: z.boolean(),
 });
 type Status = z.output<typeof statusSchema>;
 type Started = z.output<typeof startedSchema>['started'][number];
@@ -61,7 +68,13 @@ export async function backupNow(context: CommandContext, options: BackupNowOptio
     ...(options.withoutQuiesce ? { without_quiesce: true } : {}),
     ...(options.storage === undefined ? {} : { storage: options.storage }),
   };
-  const { started } = await askServe(config.socket, { method: 'POST', path: '/host/backup', body, answer: startedSchema, timeoutMs: 120_000 });
+  const { started } = await askServe(config.socket, {
+    method: 'POST',
+    path: '/host/backup',
+    body,
+    answer: startedSchema,
+    timeoutMs: 120_000,
+  });
   const rows = options.wait
     ? await followAll(context, { socket: config.socket, started, signals, claimMs: config.bounds.operator_claim })
     : started.map((each) => startedRow(each));
@@ -75,7 +88,10 @@ function checkOptions(options: BackupNowOptions): void {
   const ways = [options.vmids.length > 0, options.all, options.due].filter(Boolean).length;
   if (ways === 1) return;
   throw new Failure('usage', {
-    message: ways === 0 ? 'no guest was named; nothing was started' : 'name guests, or --all, or --due, but only one of them; nothing was started',
+    message:
+      ways === 0
+        ? 'no guest was named; nothing was started'
+        : 'name guests, or --all, or --due, but only one of them; nothing was started',
     hint: 'felhom-agent backup now 101, or felhom-agent backup now --due',
   });
 }
@@ -95,10 +111,15 @@ async function followAll(context: CommandContext, { socket, started, signals, cl
     return await Promise.all(
       started.map(async (each) => {
         if (each.job_id === null) return startedRow(each);
-        const asked = each.quiesce ? `its controller is asked; without an answer within ${formatElapsed(claimMs)} it goes on crash-consistent` : 'no controller is asked: crash-consistent';
+        const asked = each.quiesce
+          ? `its controller is asked; without an answer within ${formatElapsed(claimMs)} it goes on crash-consistent`
+          : 'no controller is asked: crash-consistent';
         progress.above(() => reporter.say(`guest ${each.vmid}: ${asked}`));
         return await followOne(socket, each.job_id, signals.stop, (status) => {
-          now.set(each.vmid, `guest ${each.vmid} ${status.phase}${status.progress === null ? '' : ` ${status.progress} %`}`);
+          now.set(
+            each.vmid,
+            `guest ${each.vmid} ${status.phase}${status.progress === null ? '' : ` ${status.progress} %`}`,
+          );
           progress.show([...now.values()].join(' · '));
         });
       }),
@@ -109,7 +130,12 @@ async function followAll(context: CommandContext, { socket, started, signals, cl
 }
 
 /** Follows a job to its end; Ctrl-C ends the following, not the job. A serve that restarts is waited for. */
-async function followOne(socket: string, jobId: string, stop: AbortSignal, show: (status: Status) => void): Promise<Row> {
+async function followOne(
+  socket: string,
+  jobId: string,
+  stop: AbortSignal,
+  show: (status: Status) => void,
+): Promise<Row> {
   let after = -1;
   let endedAtMs: number | null = null;
   let silentSinceMs: number | null = null;
@@ -142,17 +168,35 @@ function interruptedRow(jobId: string): Row {
 
 function startedRow({ vmid, job_id, error }: Started): Row {
   return {
-    vmid, job_id, outcome: error === null ? 'started' : 'aborted', grade: null, grade_reason: null, mode: null, gate: null,
-    target: { storage: null, type: null }, volid: null, downtime_ms: null, excluded: [], error,
+    vmid,
+    job_id,
+    outcome: error === null ? 'started' : 'aborted',
+    grade: null,
+    grade_reason: null,
+    mode: null,
+    gate: null,
+    target: { storage: null, type: null },
+    volid: null,
+    downtime_ms: null,
+    excluded: [],
+    error,
   };
 }
 
 function endedRow(status: Status): Row {
   const done = status.phase === 'done';
   return {
-    vmid: status.vmid, job_id: status.job_id, outcome: done ? 'done' : status.phase === 'cancelled' ? 'aborted' : 'failed',
-    grade: done ? status.grade : null, grade_reason: done ? status.grade_reason : null, mode: status.mode, gate: status.gate,
-    target: { storage: status.storage, type: status.storage_type }, volid: status.volid, downtime_ms: status.downtime_ms, excluded: status.excluded,
+    vmid: status.vmid,
+    job_id: status.job_id,
+    outcome: done ? 'done' : status.phase === 'cancelled' ? 'aborted' : 'failed',
+    grade: done ? status.grade : null,
+    grade_reason: done ? status.grade_reason : null,
+    mode: status.mode,
+    gate: status.gate,
+    target: { storage: status.storage, type: status.storage_type },
+    volid: status.volid,
+    downtime_ms: status.downtime_ms,
+    excluded: status.excluded,
     error: status.error,
   };
 }
@@ -172,8 +216,10 @@ function text(rows: readonly Row[]): string {
 
 function rowText(row: Row): string {
   const head = `guest ${row.vmid}`;
-  if (row.outcome === 'started') return `${head}: under way, job ${row.job_id ?? ''}\n  felhom-agent backup status ${row.vmid}`;
-  if (row.outcome !== 'done') return `${head}: no backup: ${row.error?.message ?? row.outcome}\n  ${row.error?.hint ?? ''}`;
+  if (row.outcome === 'started')
+    return `${head}: under way, job ${row.job_id ?? ''}\n  felhom-agent backup status ${row.vmid}`;
+  if (row.outcome !== 'done')
+    return `${head}: no backup: ${row.error?.message ?? row.outcome}\n  ${row.error?.hint ?? ''}`;
   const reason = row.grade_reason === null ? '' : ` (${row.grade_reason})`;
   const lines = [`${head}: ${row.grade ?? ''}${reason} backup on ${row.target.storage ?? '?'}`];
   if (row.downtime_ms !== null) lines.push(`  apps down          ${formatElapsed(row.downtime_ms)}`);

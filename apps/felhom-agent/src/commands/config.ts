@@ -14,7 +14,10 @@ export async function configCommand(context: CommandContext, verb: 'check' | 'sh
   const { file, config, guests } = await loadConfig(context.flags.config);
   if (verb === 'check') {
     const vmids = [...guests.keys()];
-    return context.reporter.result({ schema: 'felhom.config-check/1', file, ok: true, guests: vmids } as const, () => `${file} is in order, with ${vmids.length} guest(s)`);
+    return context.reporter.result(
+      { schema: 'felhom.config-check/1', file, ok: true, guests: vmids } as const,
+      () => `${file} is in order, with ${vmids.length} guest(s)`,
+    );
   }
   const shown = { config, guests: [...guests.values()] };
   context.reporter.result({ schema: 'felhom.config/1', file, ...shown } as const, () => JSON.stringify(shown, null, 2));

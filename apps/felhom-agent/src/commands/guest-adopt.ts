@@ -24,10 +24,17 @@ export async function guestAdopt(context: CommandContext, vmid: number, tokenOut
     throw error;
   }
   const token = tokenOut === undefined ? '' : `; its new token lies in ${tokenOut}, the old one no longer counts`;
-  context.reporter.result({ schema: 'felhom.adopt/1', vmid, token_file: tokenOut ?? null } as const, () => `guest ${vmid} is adopted${token}`);
+  context.reporter.result(
+    { schema: 'felhom.adopt/1', vmid, token_file: tokenOut ?? null } as const,
+    () => `guest ${vmid} is adopted${token}`,
+  );
 }
 
-async function adopt({ socket, state }: { socket: string; state: string }, vmid: number, hash: string | undefined): Promise<void> {
+async function adopt(
+  { socket, state }: { socket: string; state: string },
+  vmid: number,
+  hash: string | undefined,
+): Promise<void> {
   const body = hash === undefined ? {} : { token_sha256: hash };
   try {
     await askServe(socket, { method: 'POST', path: `/host/guests/${vmid}/adopt`, body, answer: guestRow });
@@ -43,7 +50,10 @@ async function adoptWithoutServe(state: string, vmid: number, hash: string | und
   const lock = await takeServeLock(state);
   try {
     const guests = await openGuestsState(guestsFile(state), () => []);
-    await guests.set(vmid, { identity: adoptRefused(guests.entry(vmid).identity), ...(hash === undefined ? {} : { token_sha256: hash }) });
+    await guests.set(vmid, {
+      identity: adoptRefused(guests.entry(vmid).identity),
+      ...(hash === undefined ? {} : { token_sha256: hash }),
+    });
   } finally {
     await lock.release();
   }
@@ -64,7 +74,9 @@ async function writeNewToken(path: string): Promise<string> {
   } catch (cause) {
     const exists = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
     throw new Failure('usage', {
-      message: exists ? `${path} exists already; no token was made, the old one still counts` : `the token cannot be written: ${cause instanceof Error ? cause.message : String(cause)}; the old one still counts`,
+      message: exists
+        ? `${path} exists already; no token was made, the old one still counts`
+        : `the token cannot be written: ${cause instanceof Error ? cause.message : String(cause)}; the old one still counts`,
       hint: exists ? 'Name a file that does not exist.' : 'Name a file in a folder that you may write to.',
       cause,
     });

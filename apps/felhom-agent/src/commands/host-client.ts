@@ -25,7 +25,10 @@ export async function askServe<S extends z.ZodType>(socket: string, call: HostCa
   if (status >= 400) throw toFailure(value, status);
   const parsed = call.answer.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new Failure('agent_misbehaves', { message: `serve gave an answer that is not understood to ${call.method} ${call.path}`, hint: 'Agent and command are of different versions: systemctl restart felhom-agent' });
+  throw new Failure('agent_misbehaves', {
+    message: `serve gave an answer that is not understood to ${call.method} ${call.path}`,
+    hint: 'Agent and command are of different versions: systemctl restart felhom-agent',
+  });
 }
 
 function exchange(socket: string, call: HostCall<z.ZodType>): Promise<{ status: number; text: string }> {
@@ -33,14 +36,23 @@ function exchange(socket: string, call: HostCall<z.ZodType>): Promise<{ status: 
   return new Promise((resolve, reject) => {
     const sent = request(
       {
-        socketPath: socket, method: call.method, path: call.path, agent: false, timeout: call.timeoutMs ?? 30_000,
-        headers: { Host: 'felhom', ...(payload === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': payload.length }) },
+        socketPath: socket,
+        method: call.method,
+        path: call.path,
+        agent: false,
+        timeout: call.timeoutMs ?? 30_000,
+        headers: {
+          Host: 'felhom',
+          ...(payload === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': payload.length }),
+        },
         ...(call.signal === undefined ? {} : { signal: call.signal }),
       },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('end', () => resolve({ status: response.statusCode ?? 500, text: Buffer.concat(chunks).toString('utf8') }));
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 500, text: Buffer.concat(chunks).toString('utf8') }),
+        );
         response.on('error', (cause) => reject(absent(socket, cause)));
       },
     );
@@ -53,7 +65,9 @@ function exchange(socket: string, call: HostCall<z.ZodType>): Promise<{ status: 
 function absent(socket: string, cause: Error): Failure {
   const denied = 'code' in cause && cause.code === 'EACCES';
   return new Failure('serve_absent', {
-    message: denied ? `only root may ask the agent at ${socket}` : `no felhom-agent serve answers at ${socket}: ${cause.message}; guests keep running`,
+    message: denied
+      ? `only root may ask the agent at ${socket}`
+      : `no felhom-agent serve answers at ${socket}: ${cause.message}; guests keep running`,
     hint: denied ? 'Run it as root.' : 'Start it: systemctl start felhom-agent, or felhom-agent serve',
     cause,
   });
@@ -69,7 +83,11 @@ function parseJson(text: string): unknown {
 
 function toFailure(value: unknown, status: number): Failure {
   const parsed = errorSchema.safeParse(value);
-  if (!parsed.success) return new Failure('agent_misbehaves', { message: `serve answered HTTP ${status} without saying why`, hint: 'journalctl -u felhom-agent' });
+  if (!parsed.success)
+    return new Failure('agent_misbehaves', {
+      message: `serve answered HTTP ${status} without saying why`,
+      hint: 'journalctl -u felhom-agent',
+    });
   const { code, message, hint } = parsed.data.error;
   return failureOf({ code, message, hint });
 }

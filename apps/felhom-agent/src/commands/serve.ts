@@ -17,7 +17,10 @@ export async function serveCommand(context: CommandContext): Promise<void> {
   });
   const { url, fingerprint } = agent.serving;
   log.info(`serving ${url}, certificate ${fingerprint}, socket ${loaded.config.socket}`);
-  context.reporter.result({ schema: 'felhom.serve/1', url, fingerprint, socket: loaded.config.socket, node: agent.app.pve.node } as const, () => `serving ${url}\ncertificate ${fingerprint}\n`);
+  context.reporter.result(
+    { schema: 'felhom.serve/1', url, fingerprint, socket: loaded.config.socket, node: agent.app.pve.node } as const,
+    () => `serving ${url}\ncertificate ${fingerprint}\n`,
+  );
   await new Promise<void>((resolve) => {
     if (signals.stop.aborted) resolve();
     signals.stop.addEventListener('abort', () => resolve(), { once: true });

@@ -11,7 +11,16 @@ it('finds the guest whose token it is', () => {
   expect(findGuest(`Bearer ${two}`, known)).toBe(102);
 });
 
-it.each([undefined, '', 'Bearer ', `Basic ${one}`, `Bearer ${one}x`, `bearer ${one}`, `Bearer ${hashToken(one)}`, `Bearer ${one} ${two}`])('finds nobody for %j', (header) => {
+it.each([
+  undefined,
+  '',
+  'Bearer ',
+  `Basic ${one}`,
+  `Bearer ${one}x`,
+  `bearer ${one}`,
+  `Bearer ${hashToken(one)}`,
+  `Bearer ${one} ${two}`,
+])('finds nobody for %j', (header) => {
   expect(findGuest(header, known)).toBeNull();
 });
 

@@ -1,10 +1,10 @@
 import type { DueAnswer } from '@felhom/guest-api/schema.ts';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { type Due, judgeDue } from '../backup/due.ts';
-import { type Job, isOpen, isTerminal } from '../backup/job.ts';
+import { isOpen, isTerminal, type Job } from '../backup/job.ts';
 import type { Jobs } from '../backup/jobs.ts';
-import { createNotifier } from '../backup/notifier.ts';
 import { readMark } from '../backup/notes.ts';
+import { createNotifier } from '../backup/notifier.ts';
 import type { BackupItem, Hypervisor } from '../backup/ports.ts';
 import type { BackupPolicy } from '../config.ts';
 import type { GuestsState } from './guests-state.ts';
@@ -86,16 +86,34 @@ function openAnswer(options: DueOptions, vmid: number): DueAnswer | null {
   const job = options.jobs.openOf(vmid);
   if (job === undefined) return null;
   const told = options.jobs.told(job.job_id) ?? job;
-  const asked = told.quiesce && !told.claimed && (told.phase === 'ready' || (told.phase === 'queued' && told.origin === 'operator'));
-  const common = { ...guestPart(options, vmid), age_seconds: null, next_due_at: null, last: null, queue_position: queuePosition(options.jobs, told) };
+  const asked =
+    told.quiesce &&
+    !told.claimed &&
+    (told.phase === 'ready' || (told.phase === 'queued' && told.origin === 'operator'));
+  const common = {
+    ...guestPart(options, vmid),
+    age_seconds: null,
+    next_due_at: null,
+    last: null,
+    queue_position: queuePosition(options.jobs, told),
+  };
   if (!asked) return { ...common, due: false, reason: 'job_running', requested_by: null };
   const by = told.origin === 'controller' ? 'schedule' : told.origin;
-  return { ...common, due: true, reason: told.phase === 'ready' ? 'gate_open' : 'requested', requested_by: by, job_id: told.job_id };
+  return {
+    ...common,
+    due: true,
+    reason: told.phase === 'ready' ? 'gate_open' : 'requested',
+    requested_by: by,
+    job_id: told.job_id,
+  };
 }
 
 function queuePosition(jobs: Jobs, job: Job): number | null {
   if (job.phase !== 'queued') return null;
-  return jobs.all().filter((other) => isOpen(other) && other.phase === 'queued').findIndex((other) => other.job_id === job.job_id);
+  return jobs
+    .all()
+    .filter((other) => isOpen(other) && other.phase === 'queued')
+    .findIndex((other) => other.job_id === job.job_id);
 }
 
 function toAnswer(options: DueOptions, vmid: number, verdict: Due): DueAnswer {
@@ -118,7 +136,9 @@ function guestPart(options: DueOptions, vmid: number): Pick<DueAnswer, 'guest'> 
 async function judge(options: DueOptions, cache: Cache, vmid: number): Promise<Due> {
   const policies = options.policies(vmid);
   const names = [...new Set(policies.map((policy) => policy.storage))];
-  const listings = new Map(await Promise.all(names.map(async (name) => [name, await list(options, cache, name, vmid)] as const)));
+  const listings = new Map(
+    await Promise.all(names.map(async (name) => [name, await list(options, cache, name, vmid)] as const)),
+  );
   await raiseForForeign(options, vmid, [...listings.values()]);
   return judgeDue({
     policies,
@@ -144,7 +164,10 @@ async function list(options: DueOptions, cache: Cache, storage: string, vmid: nu
   const listing = Promise.all([options.pve.storage(storage), options.pve.backups(storage, vmid)]).then(
     ([found, items]) => ({ type: found?.type ?? '', items }),
     (error: unknown) => {
-      options.log('a storage cannot be read', { storage, error: error instanceof Error ? error.message : String(error) });
+      options.log('a storage cannot be read', {
+        storage,
+        error: error instanceof Error ? error.message : String(error),
+      });
       return null;
     },
   );
@@ -153,7 +176,11 @@ async function list(options: DueOptions, cache: Cache, storage: string, vmid: nu
 }
 
 /** A backup that somebody else made holds the guest as it was: its generation is from now on older. */
-async function raiseForForeign(options: DueOptions, vmid: number, listings: readonly (Listing | null)[]): Promise<void> {
+async function raiseForForeign(
+  options: DueOptions,
+  vmid: number,
+  listings: readonly (Listing | null)[],
+): Promise<void> {
   const foreign = listings.flatMap((listing) => listing?.items ?? []).filter((item) => readMark(item.notes) === null);
   const newest = Math.max(0, ...foreign.map((item) => item.ctimeSeconds));
   const known = options.guests.entry(vmid).foreign_seconds;

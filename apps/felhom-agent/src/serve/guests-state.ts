@@ -2,7 +2,7 @@ import type { StateFile } from '@felhom/durable/state-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import type { KnownToken } from './auth.ts';
-import { type Identity, raiseGeneration, unknownIdentity } from './identity.ts';
+import { raiseGeneration, unknownIdentity } from './identity.ts';
 
 /**
  * What is known of each guest besides its policy: the hash of its token, and what tells it from its
@@ -16,7 +16,12 @@ const identitySchema = z.object({
   bootId: z.string().nullable(),
   earlierBootIds: z.array(z.string()),
   refused: z
-    .object({ reason: z.enum(['restored_copy', 'identity_conflict']), generation: z.number().int(), bootId: z.string(), at: z.string() })
+    .object({
+      reason: z.enum(['restored_copy', 'identity_conflict']),
+      generation: z.number().int(),
+      bootId: z.string(),
+      at: z.string(),
+    })
     .nullable(),
   adopting: z.string().nullable(),
 });
@@ -45,10 +50,14 @@ export interface GuestsState {
 }
 
 /** @throws Failure `state_unreadable` or `state_newer`: without it no token can be told from another. */
-export async function openGuestsState(file: StateFile<GuestsFile>, fromPolicies: () => readonly KnownToken[]): Promise<GuestsState> {
+export async function openGuestsState(
+  file: StateFile<GuestsFile>,
+  fromPolicies: () => readonly KnownToken[],
+): Promise<GuestsState> {
   const entries = new Map((await readGuests(file)).guests.map((entry) => [entry.vmid, entry]));
   let writing: Promise<void> = Promise.resolve();
-  const entryOf = (vmid: number): GuestEntry => entries.get(vmid) ?? { vmid, token_sha256: null, identity: unknownIdentity, foreign_seconds: null };
+  const entryOf = (vmid: number): GuestEntry =>
+    entries.get(vmid) ?? { vmid, token_sha256: null, identity: unknownIdentity, foreign_seconds: null };
   const write = async (): Promise<void> => {
     const mine = writing.catch(() => undefined).then(async () => await file.write({ guests: [...entries.values()] }));
     writing = mine;
@@ -62,7 +71,9 @@ export async function openGuestsState(file: StateFile<GuestsFile>, fromPolicies:
     entry: entryOf,
     all: () => [...entries.values()],
     tokens: () => {
-      const own = [...entries.values()].flatMap(({ vmid, token_sha256: sha256 }) => (sha256 === null ? [] : [{ vmid, sha256 }]));
+      const own = [...entries.values()].flatMap(({ vmid, token_sha256: sha256 }) =>
+        sha256 === null ? [] : [{ vmid, sha256 }],
+      );
       // A token made here goes before the one in guests.d: else the one that it replaced would still count.
       return [...own, ...fromPolicies().filter(({ vmid }) => !own.some((each) => each.vmid === vmid))];
     },

@@ -4,14 +4,29 @@ import { type Answer, readBody } from './http.ts';
 
 const maxBytes = 64 * 1024;
 const phases = new Set([
-  'job-init', 'job-start', 'job-end', 'job-abort', 'backup-start', 'backup-end', 'backup-abort', 'log-end', 'pre-stop', 'pre-restart', 'post-restart',
+  'job-init',
+  'job-start',
+  'job-end',
+  'job-abort',
+  'backup-start',
+  'backup-end',
+  'backup-abort',
+  'log-end',
+  'pre-stop',
+  'pre-restart',
+  'post-restart',
 ]);
 
 /**
  * A call of the vzdump hook: `POST /hook/PHASE` or `POST /hook/wait`, form-urlencoded, answered in
  * plain words. An unknown phase is answered `ok`: a newer vzdump must not fail its backups on us.
  */
-export async function handleHook(hook: HookGate, request: IncomingMessage, path: string, gone: AbortSignal): Promise<Answer> {
+export async function handleHook(
+  hook: HookGate,
+  request: IncomingMessage,
+  path: string,
+  gone: AbortSignal,
+): Promise<Answer> {
   const form = new URLSearchParams(await readBody(request, maxBytes));
   const phase = path.slice('/hook/'.length);
   if (phase === 'wait') return text(await hook.wait(form.get('gate') ?? '', gone));

@@ -1,8 +1,8 @@
 import type { DueAnswer, JobStatus } from '@felhom/guest-api/schema.ts';
 import { asFailure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { gradeOf } from '../backup/notes.ts';
 import type { Job } from '../backup/job.ts';
+import { gradeOf } from '../backup/notes.ts';
 import type { Alerts } from '../backup/ports.ts';
 import type { AgentApp } from './app.ts';
 import { HttpProblem } from './http.ts';
@@ -21,7 +21,14 @@ export interface HostCommands {
   metrics(): string;
 }
 
-export type HostJobStatus = JobStatus & { vmid: number; claimed: boolean; grade: string; grade_reason: string | null; downtime_ms: number | null; reported: boolean };
+export type HostJobStatus = JobStatus & {
+  vmid: number;
+  claimed: boolean;
+  grade: string;
+  grade_reason: string | null;
+  downtime_ms: number | null;
+  reported: boolean;
+};
 
 export interface StartedRow {
   vmid: number;
@@ -50,27 +57,53 @@ const startSchema = z.strictObject({
   without_quiesce: z.boolean().optional(),
   storage: z.string().max(128).optional(),
 });
-const adoptSchema = z.strictObject({ token_sha256: z.string().regex(/^[0-9a-f]{64}$/).optional() });
+const adoptSchema = z.strictObject({
+  token_sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
+});
 
 export function createHostCommands(app: AgentApp): HostCommands {
   const status = (jobId: string): HostJobStatus => {
     const job = app.jobs.told(jobId);
-    if (job === undefined) throw new HttpProblem(404, { code: 'not_found', message: `there is no job ${jobId}`, hint: 'felhom-agent backup list' });
+    if (job === undefined)
+      throw new HttpProblem(404, {
+        code: 'not_found',
+        message: `there is no job ${jobId}`,
+        hint: 'felhom-agent backup list',
+      });
     const { grade, reason } = gradeOf(job);
     return {
-      ...app.service.status(job), vmid: job.vmid, claimed: job.claimed, grade, grade_reason: reason, downtime_ms: job.report?.downtime_ms ?? null,
+      ...app.service.status(job),
+      vmid: job.vmid,
+      claimed: job.claimed,
+      grade,
+      grade_reason: reason,
+      downtime_ms: job.report?.downtime_ms ?? null,
       reported: job.report !== null,
     };
   };
   return {
-    status: async () => ({ node: app.pve.node, alerts: app.alerts.list(), jobs: app.jobs.all().filter((job) => job.ended_at === null).length }),
+    status: async () => ({
+      node: app.pve.node,
+      alerts: app.alerts.list(),
+      jobs: app.jobs.all().filter((job) => job.ended_at === null).length,
+    }),
     jobs: () => ({ jobs: [...app.jobs.all()] }),
-    guests: async () => ({ guests: await Promise.all(app.knownVmids().map(async (vmid) => await guestRow(app, vmid))) }),
-    due: async (vmids) => ({ guests: await Promise.all((vmids.length === 0 ? app.knownVmids() : vmids).map(async (vmid) => await app.due.due(vmid))) }),
+    guests: async () => ({
+      guests: await Promise.all(app.knownVmids().map(async (vmid) => await guestRow(app, vmid))),
+    }),
+    due: async (vmids) => ({
+      guests: await Promise.all(
+        (vmids.length === 0 ? app.knownVmids() : vmids).map(async (vmid) => await app.due.due(vmid)),
+      ),
+    }),
     startBackups: async (body) => await startBackups(app, parse(startSchema, body)),
     jobStatus: async (jobId, { after, waitMs, signal }) => {
       const now = status(jobId);
-      if (now.seq <= after && waitMs > 0) await app.jobs.waitFor(jobId, after, waitMs, AbortSignal.any([signal, app.stop]));
+      if (now.seq <= after && waitMs > 0)
+        await app.jobs.waitFor(jobId, after, waitMs, AbortSignal.any([signal, app.stop]));
       return status(jobId);
     },
     cancel: async (jobId, force) => {
@@ -134,5 +167,9 @@ async function startOne(app: AgentApp, vmid: number, body: z.output<typeof start
 function parse<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
-  throw new HttpProblem(422, { code: 'usage', message: parsed.error.issues[0]?.message ?? 'wrong body', hint: 'Agent and command are of different versions: restart felhom-agent serve.' });
+  throw new HttpProblem(422, {
+    code: 'usage',
+    message: parsed.error.issues[0]?.message ?? 'wrong body',
+    hint: 'Agent and command are of different versions: restart felhom-agent serve.',
+  });
 }

@@ -1,12 +1,12 @@
 import { chmod, mkdir, rm } from 'node:fs/promises';
-import { type IncomingMessage, type Server, createServer } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { HookGate } from '../backup/hook-gate.ts';
 import { handleHook } from './hook-socket.ts';
 import type { HostCommands } from './host-commands.ts';
-import { type Answer, HttpProblem, listener, readBody } from './http.ts';
+import { type Answer, HttpProblem, listener, readBody, urlOf } from './http.ts';
 
 const maxBytes = 64 * 1024;
 
@@ -18,8 +18,9 @@ export function createHostServer(hook: HookGate, commands: HostCommands): Server
   const server = createServer(
     { requestTimeout: 10_000, headersTimeout: 5_000 },
     listener(async (request, gone) => {
-      const url = new URL(request.url ?? '/', 'http://agent');
-      if (request.method === 'POST' && url.pathname.startsWith('/hook/')) return await handleHook(hook, request, url.pathname, gone);
+      const url = urlOf(request);
+      if (request.method === 'POST' && url.pathname.startsWith('/hook/'))
+        return await handleHook(hook, request, url.pathname, gone);
       return await handleHost(commands, request, url, gone);
     }),
   );
@@ -27,7 +28,12 @@ export function createHostServer(hook: HookGate, commands: HostCommands): Server
   return server;
 }
 
-async function handleHost(commands: HostCommands, request: IncomingMessage, url: URL, gone: AbortSignal): Promise<Answer> {
+async function handleHost(
+  commands: HostCommands,
+  request: IncomingMessage,
+  url: URL,
+  gone: AbortSignal,
+): Promise<Answer> {
   const call = `${request.method ?? ''} ${url.pathname}`;
   if (call === 'GET /host/status') return ok(await commands.status());
   if (call === 'GET /host/jobs') return ok(commands.jobs());
@@ -38,13 +44,23 @@ async function handleHost(commands: HostCommands, request: IncomingMessage, url:
   if (call === 'GET /host/backup/status') {
     const { searchParams } = url;
     const wait = Math.min(60, Math.max(0, Number(searchParams.get('wait') ?? '0') || 0));
-    return ok(await commands.jobStatus(searchParams.get('job_id') ?? '', { after: Number(searchParams.get('after') ?? '-1'), waitMs: wait * 1000, signal: gone }));
+    return ok(
+      await commands.jobStatus(searchParams.get('job_id') ?? '', {
+        after: Number(searchParams.get('after') ?? '-1'),
+        waitMs: wait * 1000,
+        signal: gone,
+      }),
+    );
   }
   const cancel = /^DELETE \/host\/backup\/([A-Za-z0-9_-]{1,64})$/.exec(call);
   if (cancel !== null) return ok(await commands.cancel(cancel[1] ?? '', url.searchParams.get('force') === '1'));
   const adopt = /^POST \/host\/guests\/(\d{3,9})\/adopt$/.exec(call);
   if (adopt !== null) return ok(await commands.adopt(Number(adopt[1]), await jsonBody(request)));
-  throw new HttpProblem(404, { code: 'not_found', message: `there is no ${call}`, hint: 'Agent and command are of different versions: restart felhom-agent serve.' });
+  throw new HttpProblem(404, {
+    code: 'not_found',
+    message: `there is no ${call}`,
+    hint: 'Agent and command are of different versions: restart felhom-agent serve.',
+  });
 }
 
 function ok(body: unknown): Answer {
@@ -72,7 +88,10 @@ async function jsonBody(request: IncomingMessage): Promise<unknown> {
 export async function listenAt(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   if (await answers(path)) {
-    throw new Failure('busy', { message: `another felhom-agent serve answers at ${path}; this one did not start`, hint: 'Stop that one, or name another socket in agent.yaml.' });
+    throw new Failure('busy', {
+      message: `another felhom-agent serve answers at ${path}; this one did not start`,
+      hint: 'Stop that one, or name another socket in agent.yaml.',
+    });
   }
   await rm(path, { force: true });
   const before = process.umask(0o177);

@@ -1,8 +1,8 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { apiVersion, headers } from '@felhom/guest-api/schema.ts';
-import { type Failure, type FailureCode, asFailure } from '@felhom/kernel/failure.ts';
+import { asFailure, type Failure, type FailureCode } from '@felhom/kernel/failure.ts';
 import { redact } from '@felhom/kernel/redact.ts';
-import { BusyFailure, GoneFailure } from '../backup/service.ts';
+import { BusyFailure, GoneFailure } from '../backup/job-failures.ts';
 
 /** What a handler answers. */
 export interface Answer {
@@ -21,7 +21,15 @@ export class HttpProblem extends Error {
   readonly hint: string;
   readonly extra: Record<string, unknown>;
 
-  constructor(status: number, { code, message, hint, extra = {} }: { code: string; message: string; hint: string; extra?: Record<string, unknown> }) {
+  constructor(
+    status: number,
+    {
+      code,
+      message,
+      hint,
+      extra = {},
+    }: { code: string; message: string; hint: string; extra?: Record<string, unknown> },
+  ) {
     super(message);
     this.status = status;
     this.code = code;
@@ -46,7 +54,8 @@ const statuses: Partial<Record<FailureCode, number>> = {
 };
 
 export function answerOf(error: unknown): Answer {
-  if (error instanceof HttpProblem) return problem(error.status, { code: error.code, message: redact(error.message), hint: error.hint }, error.extra);
+  if (error instanceof HttpProblem)
+    return problem(error.status, { code: error.code, message: redact(error.message), hint: error.hint }, error.extra);
   if (error instanceof BusyFailure) {
     const { job_id, phase, claimed } = error.job;
     return problem(409, words(error), { job: { job_id, phase, claimed } });
@@ -60,7 +69,11 @@ function words(failure: Failure): { code: string; message: string; hint: string 
   return failure.toJSON();
 }
 
-function problem(status: number, error: { code: string; message: string; hint: string }, extra: Record<string, unknown> = {}): Answer {
+function problem(
+  status: number,
+  error: { code: string; message: string; hint: string },
+  extra: Record<string, unknown> = {},
+): Answer {
   return { status, body: { error: { ...error, ...extra } } };
 }
 
@@ -83,7 +96,11 @@ export async function readBody(request: IncomingMessage, maxBytes: number): Prom
 }
 
 function tooLarge(maxBytes: number): HttpProblem {
-  return new HttpProblem(413, { code: 'usage', message: `the body is larger than ${maxBytes} bytes; nothing was started`, hint: 'Send less.' });
+  return new HttpProblem(413, {
+    code: 'usage',
+    message: `the body is larger than ${maxBytes} bytes; nothing was started`,
+    hint: 'Send less.',
+  });
 }
 
 /** Runs a handler and writes its answer; what it throws becomes an answer too. */
@@ -114,4 +131,15 @@ function send(request: IncomingMessage, response: ServerResponse, answer: Answer
     ...answer.headers,
   });
   response.end(payload);
+}
+
+/** @throws HttpProblem 400 for a target that is no path. */
+export function urlOf(request: IncomingMessage): URL {
+  const target = request.url ?? '/';
+  if (target.startsWith('/') && URL.canParse(`http://agent${target}`)) return new URL(`http://agent${target}`);
+  throw new HttpProblem(400, {
+    code: 'usage',
+    message: 'the request names no path',
+    hint: 'Send a path such as /backup/due.',
+  });
 }

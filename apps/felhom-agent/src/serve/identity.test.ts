@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { type Identity, type Presented, adoptRefused, judgeIdentity, raiseGeneration, unknownIdentity } from './identity.ts';
+import {
+  adoptRefused,
+  type Identity,
+  judgeIdentity,
+  type Presented,
+  raiseGeneration,
+  unknownIdentity,
+} from './identity.ts';
 
 const at = '2026-11-20T01:00:00.000Z';
 
@@ -18,7 +25,10 @@ function guest(start: Presented) {
 
 describe('a guest and its copies', () => {
   it('lets a guest in that was never seen', () => {
-    expect(judgeIdentity(unknownIdentity, { generation: 0, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', next: null });
+    expect(judgeIdentity(unknownIdentity, { generation: 0, bootId: 'a' }, at)).toMatchObject({
+      kind: 'accepted',
+      next: null,
+    });
   });
 
   it('offers the next generation after a snapshot, in force once presented', () => {
@@ -62,13 +72,19 @@ describe('a guest and its copies', () => {
     for (const bootId of ['a', 'b']) known = judgeIdentity(known, { generation: 0, bootId }, at).identity;
     const turn = judgeIdentity(known, { generation: 0, bootId: 'a' }, at);
     expect(turn).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
-    expect(judgeIdentity(turn.identity, { generation: 0, bootId: 'b' }, at)).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+    expect(judgeIdentity(turn.identity, { generation: 0, bootId: 'b' }, at)).toMatchObject({
+      kind: 'refused',
+      reason: 'identity_conflict',
+    });
   });
 
   it('does not let one of the two slip out of a conflict by an offer', () => {
     let known = raiseGeneration(unknownIdentity);
     for (const bootId of ['a', 'b', 'a']) known = judgeIdentity(known, { generation: 0, bootId }, at).identity;
-    expect(judgeIdentity(known, { generation: 1, bootId: 'b' }, at)).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+    expect(judgeIdentity(known, { generation: 1, bootId: 'b' }, at)).toMatchObject({
+      kind: 'refused',
+      reason: 'identity_conflict',
+    });
   });
 
   it('lets the adopted copy in and refuses the former guest from then on', () => {
@@ -82,11 +98,16 @@ describe('a guest and its copies', () => {
       known = verdict.identity;
     }
     expect(known).toMatchObject({ generation: 4, refused: null, adopting: null });
-    expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({ kind: 'refused', reason: 'restored_copy' });
+    expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({
+      kind: 'refused',
+      reason: 'restored_copy',
+    });
   });
 
   it('keeps an adoption through a snapshot in the middle of it', () => {
-    let known: Identity = adoptRefused(judgeIdentity({ ...unknownIdentity, generation: 3 }, { generation: 1, bootId: 'copy' }, at).identity);
+    let known: Identity = adoptRefused(
+      judgeIdentity({ ...unknownIdentity, generation: 3 }, { generation: 1, bootId: 'copy' }, at).identity,
+    );
     const copy = guest({ generation: 1, bootId: 'copy' });
     known = raiseGeneration(copy.call(known).identity);
     for (let calls = 0; calls < 4; calls += 1) {
@@ -98,12 +119,17 @@ describe('a guest and its copies', () => {
   });
 
   it('offers an adopted generation to nobody else', () => {
-    let known: Identity = adoptRefused(judgeIdentity({ ...unknownIdentity, generation: 3, bootId: 'a' }, { generation: 1, bootId: 'copy' }, at).identity);
+    let known: Identity = adoptRefused(
+      judgeIdentity({ ...unknownIdentity, generation: 3, bootId: 'a' }, { generation: 1, bootId: 'copy' }, at).identity,
+    );
     known = judgeIdentity(known, { generation: 1, bootId: 'copy' }, at).identity;
     expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', next: null });
   });
 
   it('believes a generation from before our own state was lost', () => {
-    expect(judgeIdentity(unknownIdentity, { generation: 9, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', identity: { generation: 9 } });
+    expect(judgeIdentity(unknownIdentity, { generation: 9, bootId: 'a' }, at)).toMatchObject({
+      kind: 'accepted',
+      identity: { generation: 9 },
+    });
   });
 });

@@ -37,7 +37,13 @@ export type Verdict =
 const earlierKept = 16;
 
 export const unknownIdentity: Identity = {
-  generation: 0, offered: null, offeredTo: null, bootId: null, earlierBootIds: [], refused: null, adopting: null,
+  generation: 0,
+  offered: null,
+  offeredTo: null,
+  bootId: null,
+  earlierBootIds: [],
+  refused: null,
+  adopting: null,
 };
 
 export function judgeIdentity(known: Identity, presented: Presented, at: string): Verdict {
@@ -47,13 +53,15 @@ export function judgeIdentity(known: Identity, presented: Presented, at: string)
   if (presented.generation > known.generation) {
     return conflict ? refuse(known, presented, 'identity_conflict', at) : inForce(known, presented);
   }
-  if (conflict || known.earlierBootIds.includes(presented.bootId)) return refuse(known, presented, 'identity_conflict', at);
+  if (conflict || known.earlierBootIds.includes(presented.bootId))
+    return refuse(known, presented, 'identity_conflict', at);
   return accept(known, presented);
 }
 
 function accept(known: Identity, presented: Presented): Verdict {
   const same = known.bootId === presented.bootId;
-  const earlier = known.bootId === null || same ? known.earlierBootIds : [...known.earlierBootIds, known.bootId].slice(-earlierKept);
+  const earlier =
+    known.bootId === null || same ? known.earlierBootIds : [...known.earlierBootIds, known.bootId].slice(-earlierKept);
   const identity = same ? known : { ...known, bootId: presented.bootId, earlierBootIds: earlier };
   return { kind: 'accepted', identity, next: offerFor(identity, presented), changed: !same };
 }
@@ -84,9 +92,15 @@ function letIn(known: Identity, presented: Presented): Verdict {
   return { kind: 'accepted', identity, next: offered, changed: known.refused !== null || known.offered !== offered };
 }
 
-function refuse(known: Identity, presented: Presented, reason: 'restored_copy' | 'identity_conflict', at: string): Verdict {
+function refuse(
+  known: Identity,
+  presented: Presented,
+  reason: 'restored_copy' | 'identity_conflict',
+  at: string,
+): Verdict {
   const before = known.refused;
-  const same = before?.reason === reason && before.bootId === presented.bootId && before.generation === presented.generation;
+  const same =
+    before?.reason === reason && before.bootId === presented.bootId && before.generation === presented.generation;
   const refused = same ? before : { reason, generation: presented.generation, bootId: presented.bootId, at };
   return { kind: 'refused', reason, identity: { ...known, refused }, changed: !same };
 }

@@ -11,17 +11,53 @@ export interface MetricFacts {
 /** Prometheus text, format 0.0.4. Guests are named by VMID alone: the page needs no token. */
 export function metricsText(facts: MetricFacts): string {
   const lines: string[] = [];
-  const family = (name: string, type: 'gauge' | 'counter', help: string, rows: readonly (readonly [string, number])[]): void => {
-    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...rows.map(([labels, value]) => `${name}${labels} ${value}`));
+  const family = (
+    name: string,
+    type: 'gauge' | 'counter',
+    help: string,
+    rows: readonly (readonly [string, number])[],
+  ): void => {
+    lines.push(
+      `# HELP ${name} ${help}`,
+      `# TYPE ${name} ${type}`,
+      ...rows.map(([labels, value]) => `${name}${labels} ${value}`),
+    );
   };
   family('felhom_jobs', 'gauge', 'Backup jobs on record by phase.', countPhases(facts.jobs));
   family('felhom_alerts', 'gauge', 'Things that need a person.', [['', facts.alerts]]);
-  family('felhom_watcher_calling', 'gauge', 'Whether the controller of a guest is calling.', facts.calling.map(({ vmid, calling }) => [label(vmid), calling ? 1 : 0]));
-  family('felhom_guest_requests_total', 'counter', 'Authenticated requests of a guest.', [...facts.requests].map(([vmid, count]) => [label(vmid), count]));
+  family(
+    'felhom_watcher_calling',
+    'gauge',
+    'Whether the controller of a guest is calling.',
+    facts.calling.map(({ vmid, calling }) => [label(vmid), calling ? 1 : 0]),
+  );
+  family(
+    'felhom_guest_requests_total',
+    'counter',
+    'Authenticated requests of a guest.',
+    [...facts.requests].map(([vmid, count]) => [label(vmid), count]),
+  );
   const last = lastDone(facts.jobs);
-  family('felhom_last_backup_timestamp_seconds', 'gauge', 'End of the newest backup that we saw.', last.map((job) => [label(job.vmid), Date.parse(job.ended_at ?? job.opened_at) / 1000]));
-  family('felhom_last_backup_app_consistent', 'gauge', 'Whether that backup is app-consistent.', last.map((job) => [label(job.vmid), gradeOf(job).grade === 'app-consistent' ? 1 : 0]));
-  family('felhom_last_backup_downtime_seconds', 'gauge', 'How long the apps were down for it.', last.flatMap((job) => (job.report?.downtime_ms == null ? [] : [[label(job.vmid), job.report.downtime_ms / 1000] as const])));
+  family(
+    'felhom_last_backup_timestamp_seconds',
+    'gauge',
+    'End of the newest backup that we saw.',
+    last.map((job) => [label(job.vmid), Date.parse(job.ended_at ?? job.opened_at) / 1000]),
+  );
+  family(
+    'felhom_last_backup_app_consistent',
+    'gauge',
+    'Whether that backup is app-consistent.',
+    last.map((job) => [label(job.vmid), gradeOf(job).grade === 'app-consistent' ? 1 : 0]),
+  );
+  family(
+    'felhom_last_backup_downtime_seconds',
+    'gauge',
+    'How long the apps were down for it.',
+    last.flatMap((job) =>
+      job.report?.downtime_ms == null ? [] : [[label(job.vmid), job.report.downtime_ms / 1000] as const],
+    ),
+  );
   return `${lines.join('\n')}\n`;
 }
 

@@ -1,5 +1,5 @@
-import { type Server, createServer } from 'node:https';
 import type { Server as HttpServer } from 'node:http';
+import { createServer, type Server } from 'node:https';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { AgentConfig } from '../config.ts';
 import type { AgentApp } from './app.ts';
@@ -22,7 +22,11 @@ export interface Serving {
  * Opens both doors: HTTPS for the guests, the root-only socket for hook and host.
  * @throws Failure `operation_failed` when the address cannot be listened at, `busy` when another agent has the socket.
  */
-export async function serve(app: AgentApp, config: AgentConfig, { certificate, lastPort }: { certificate: Certificate; lastPort: number | null }): Promise<Serving> {
+export async function serve(
+  app: AgentApp,
+  config: AgentConfig,
+  { certificate, lastPort }: { certificate: Certificate; lastPort: number | null },
+): Promise<Serving> {
   const host = createHostServer(app.hook, createHostCommands(app));
   await listenAt(host, config.socket);
   const guests = guestServer(app, config, certificate);
@@ -79,7 +83,13 @@ async function listenTcp(server: Server, listen: string): Promise<number> {
   const host = listen.slice(0, colon).replace(/^\[|\]$/g, '');
   return await new Promise((resolve, reject) => {
     const fail = (cause: Error): void => {
-      reject(new Failure('operation_failed', { message: `cannot listen at ${listen}: ${cause.message}; the agent is not serving, guests keep running`, hint: 'Free the address, or change listen in agent.yaml.', cause }));
+      reject(
+        new Failure('operation_failed', {
+          message: `cannot listen at ${listen}: ${cause.message}; the agent is not serving, guests keep running`,
+          hint: 'Free the address, or change listen in agent.yaml.',
+          cause,
+        }),
+      );
     };
     server.once('error', fail);
     server.listen(Number(listen.slice(colon + 1)), host, () => {

@@ -27,7 +27,23 @@ export async function ensureCertificate(stateDir: string, commands: CommandRunne
   const cert = join(stateDir, `${names.cert}.new`);
   const made = await commands.run(
     'openssl',
-    ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc', '-keyout', key, '-out', cert, '-days', String(validDays), '-subj', '/CN=felhom-agent'],
+    [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-noenc',
+      '-keyout',
+      key,
+      '-out',
+      cert,
+      '-days',
+      String(validDays),
+      '-subj',
+      '/CN=felhom-agent',
+    ],
     { timeoutMs: 30_000 },
   );
   if (made.exitCode !== 0) {
@@ -42,7 +58,11 @@ export async function ensureCertificate(stateDir: string, commands: CommandRunne
   await rename(key, join(stateDir, names.key));
   await rename(cert, join(stateDir, names.cert));
   const now = await readCertificate(stateDir);
-  if (now === null) throw new Failure('operation_failed', { message: 'the new certificate cannot be read back', hint: `Look at ${stateDir}.` });
+  if (now === null)
+    throw new Failure('operation_failed', {
+      message: 'the new certificate cannot be read back',
+      hint: `Look at ${stateDir}.`,
+    });
   return now;
 }
 
