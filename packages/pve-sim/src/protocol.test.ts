@@ -83,6 +83,14 @@ describe('the HTTP layer', () => {
     expect(await raw(['GET /api2/json/version/ HTTP/1.1'])).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
   });
 
+  it('tells everything with 200 in the other format', async () => {
+    const path = '/api2/extjs/nodes/pve1/lxc';
+    expect(await raw([`GET ${path}/101/status/current HTTP/1.1`])).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*"success":1/);
+    expect(await raw([`GET ${path}/999/config HTTP/1.1`])).toMatch(
+      /^HTTP\/1\.1 200 OK\r\n[\s\S]*"success":0,"status":500/,
+    );
+  });
+
   it('keeps a connection after success and closes it after an error', async () => {
     expect(
       (await world.api('GET', '/version', {}, { headers: { Connection: 'keep-alive' } })).headers['connection'],

@@ -28,6 +28,14 @@ export function refusal(error: ApiError): Answer {
   };
 }
 
+/** The same outcome in the other format: HTTP 200 always, `success` in the body. */
+export function asExtJs(answer: Answer): Answer {
+  const body = JSON.parse(answer.body ?? '{"data":null}') as Record<string, unknown>;
+  const outcome =
+    answer.status === 200 ? { success: 1 } : { success: 0, status: answer.status, message: answer.reason };
+  return { ...answer, status: 200, reason: 'OK', body: JSON.stringify({ ...body, ...outcome }) };
+}
+
 /** An answer without a body, as 401 and 595 come. */
 export function bare(status: number, reason: string): Answer {
   return { status, reason, body: null, contentType: null };

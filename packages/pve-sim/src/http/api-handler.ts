@@ -5,12 +5,14 @@ import type { SimNode } from '../node.ts';
 import { Counted, matchRoute, runRoute } from '../router.ts';
 import { control } from '../routes/sim-control.ts';
 import { routes } from '../routes/table.ts';
-import { type Answer, bare, refusal, send, success } from './answer.ts';
+import { type Answer, asExtJs, bare, refusal, send, success } from './answer.ts';
 import { ApiError } from './api-error.ts';
 import { parseBody, parseUrlencoded, readBody } from './request-body.ts';
 import { htmlAnswer, sendTruncated, takeFor, withLie } from './wire-faults.ts';
 
 const apiPrefix = '/api2/json';
+/** The same API with every outcome as HTTP 200, and success or failure in the body. */
+const extPrefix = '/api2/extjs';
 
 /** Answers one request, with whatever was ordered to go wrong with it. */
 export async function handle(node: SimNode, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -25,7 +27,8 @@ export async function handle(node: SimNode, request: IncomingMessage, response: 
   }
   const body = await readBodyOr(request, response);
   if (body === null) return;
-  const apiPath = path.startsWith(apiPrefix) ? path.slice(apiPrefix.length) || '/' : path;
+  const prefix = [apiPrefix, extPrefix].find((candidate) => path.startsWith(candidate));
+  const apiPath = prefix === undefined ? path : path.slice(prefix.length) || '/';
   if (takeFor(node.faults, 'hang', method, apiPath) !== null) return holdUntilCleared(node, response);
   if (takeFor(node.faults, 'reset', method, apiPath) !== null) return void response.socket?.destroy();
   const slow = takeFor(node.faults, 'slow', method, apiPath);
@@ -49,7 +52,7 @@ interface ApiRequest {
 
 async function produce(node: SimNode, request: ApiRequest, auth: AuthResult): Promise<Answer> {
   const { method, path, apiPath } = request;
-  if (!path.startsWith(apiPrefix)) {
+  if (apiPath === path) {
     const reason = `no formatter for uri /, ${path.replace(/^\/api2\//, '')}`;
     return { status: 501, reason, body: reason, contentType: null };
   }
@@ -65,7 +68,8 @@ async function produce(node: SimNode, request: ApiRequest, auth: AuthResult): Pr
   if (refused !== null) return refusal(new ApiError(refused.status, refused.text));
   const html = takeFor(node.faults, 'html', method, apiPath);
   if (html !== null) return htmlAnswer(html.status);
-  return callRoute(node, request, auth.caller);
+  const answer = await callRoute(node, request, auth.caller);
+  return path.startsWith(extPrefix) ? asExtJs(answer) : answer;
 }
 
 async function callRoute(node: SimNode, request: ApiRequest, caller: Caller): Promise<Answer> {
