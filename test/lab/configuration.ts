@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import type { LabOptions } from './options.ts';
@@ -33,7 +35,7 @@ export async function writeAgentFiles(
 ): Promise<void> {
   await writeSecret(join(host, 'pve-token'), simulator.token);
   const config = {
-    listen: '127.0.0.1:0',
+    listen: `127.0.0.1:${await freePort()}`,
     node: simulator.node,
     pve: { url: simulator.url, token_file: join(host, 'pve-token'), fingerprint: simulator.fingerprint },
     state: join(host, 'state'),
@@ -88,4 +90,15 @@ export function readServed(status: RunEnd): { url: string; fingerprint: string }
 
 async function writeSecret(path: string, text: string): Promise<void> {
   await writeFile(path, `${text}\n`, { mode: 0o600 });
+}
+
+/** A port that nobody has: an agent that is restarted must listen where its guests look for it. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('a listening server has no port');
+  return address.port;
 }
