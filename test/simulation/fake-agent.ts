@@ -27,7 +27,11 @@ export function agentError(kind: AgentError['kind']): AgentError {
   return new AgentError(kind, { code: 'agent_unreachable', message: `fake: ${kind}`, hint: 'none' });
 }
 
-export function fakeAgent({ clock = systemClock, onQuiesced = proveAtOnce, phase = 'ready' }: FakeAgentOptions = {}): FakeAgent {
+export function fakeAgent({
+  clock = systemClock,
+  onQuiesced = proveAtOnce,
+  phase = 'ready',
+}: FakeAgentOptions = {}): FakeAgent {
   const calls: string[] = [];
   const reports: ReportBody[] = [];
   const failures = new Map<FakeCall, { error: () => Error; times: number }>();
@@ -106,10 +110,18 @@ function newJob(phase: JobPhase): JobStatus {
   };
 }
 
-async function changeOrEnd(waiting: Set<() => void>, clock: Clock, waitSeconds: number, signal: AbortSignal | undefined): Promise<void> {
+async function changeOrEnd(
+  waiting: Set<() => void>,
+  clock: Clock,
+  waitSeconds: number,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const changed = new AbortController();
   const wake = (): void => changed.abort();
   waiting.add(wake);
-  await clock.sleep(waitSeconds * 1_000, signal === undefined ? changed.signal : AbortSignal.any([changed.signal, signal]));
+  await clock.sleep(
+    waitSeconds * 1_000,
+    signal === undefined ? changed.signal : AbortSignal.any([changed.signal, signal]),
+  );
   waiting.delete(wake);
 }

@@ -84,7 +84,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
   let count = 0;
 
   const requireUp = (): void => {
-    if (!isUp) throw new Failure('docker_unreachable', { message: 'docker does not answer', hint: 'systemctl status docker' });
+    if (!isUp)
+      throw new Failure('docker_unreachable', { message: 'docker does not answer', hint: 'systemctl status docker' });
   };
   /** Engine times are unique to the nanosecond: two starts never share one. */
   const time = (): string => {
@@ -148,7 +149,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       const { behaviour, state } = container;
       container.stoppedByHand = true;
       if (behaviour.stopHangs) return;
-      const inMs = state.status === 'restarting' ? 0 : Math.min(behaviour.stopMs ?? Number.POSITIVE_INFINITY, graceMs(container));
+      const inMs =
+        state.status === 'restarting' ? 0 : Math.min(behaviour.stopMs ?? Number.POSITIVE_INFINITY, graceMs(container));
       const isKilled = behaviour.stopMs === null || behaviour.stopMs > graceMs(container);
       clock.after(inMs, () => {
         container.stopping = null;
@@ -167,7 +169,11 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     });
     await Promise.race([work, limit]);
     enough.abort();
-    if (isLate) throw new Failure('docker_unreachable', { message: `docker did not answer ${what} within ${boundMs} ms`, hint: 'docker info' });
+    if (isLate)
+      throw new Failure('docker_unreachable', {
+        message: `docker did not answer ${what} within ${boundMs} ms`,
+        hint: 'docker info',
+      });
   };
 
   const add = (spec: ContainerSpec): string => {
@@ -190,7 +196,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     if (wanted === 'running' || wanted === 'restarting' || wanted === 'paused') newLife(container);
     if (wanted === 'restarting') endLife(container, container.behaviour.exitCode);
     if (wanted === 'paused') container.state.status = 'paused';
-    if (wanted === 'exited') container.state = { ...container.state, status: 'exited', startedAt: time(), finishedAt: time() };
+    if (wanted === 'exited')
+      container.state = { ...container.state, status: 'exited', startedAt: time(), finishedAt: time() };
     return id;
   };
 
@@ -236,7 +243,10 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       if (status === 'running' || status === 'restarting' || status === 'paused') return 'already_running';
       if (container.behaviour.startFailures > 0) {
         container.behaviour.startFailures -= 1;
-        throw new Failure('operation_failed', { message: `docker refused to start ${container.state.name}: no room`, hint: 'df' });
+        throw new Failure('operation_failed', {
+          message: `docker refused to start ${container.state.name}: no room`,
+          hint: 'df',
+        });
       }
       newLife(container);
       return 'started';
@@ -258,7 +268,10 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       requireUp();
       const specs = declared.get(`${project}/${service}`)?.();
       if (specs === undefined) {
-        throw new Failure('operation_failed', { message: `docker compose: no such file for ${project}/${service}`, hint: 'docker compose up' });
+        throw new Failure('operation_failed', {
+          message: `docker compose: no such file for ${project}/${service}`,
+          hint: 'docker compose up',
+        });
       }
       const names = new Set([...containers.values()].map(({ state }) => state.name));
       for (const spec of specs) if (!names.has(spec.name)) add({ ...spec, project, service, status: 'created' });
@@ -296,7 +309,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       for (const container of containers.values()) {
         const { restartPolicy, status } = container.state;
         container.stopping = null;
-        const comesBack = restartPolicy === 'always' || (restartPolicy === 'unless-stopped' && !container.stoppedByHand);
+        const comesBack =
+          restartPolicy === 'always' || (restartPolicy === 'unless-stopped' && !container.stoppedByHand);
         if (comesBack && status === 'exited' && container.starts > 0) newLife(container);
       }
     },

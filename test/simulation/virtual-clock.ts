@@ -38,7 +38,8 @@ export function virtualClock(startMs = Date.UTC(2026, 10, 20, 1, 0, 0)): Virtual
   const next = (): Timer | undefined => {
     let first = timers[0];
     for (const each of timers) {
-      if (first !== undefined && (each.atMs < first.atMs || (each.atMs === first.atMs && each.order < first.order))) first = each;
+      if (first !== undefined && (each.atMs < first.atMs || (each.atMs === first.atMs && each.order < first.order)))
+        first = each;
     }
     return first;
   };
@@ -81,7 +82,8 @@ export function virtualClock(startMs = Date.UTC(2026, 10, 20, 1, 0, 0)): Virtual
       for (;;) {
         await drained();
         if (settled) return await work;
-        if (!step(Number.POSITIVE_INFINITY)) throw new Error(`nothing is left to happen at ${monotonicMs} ms, and the work is not done`);
+        if (!step(Number.POSITIVE_INFINITY))
+          throw new Error(`nothing is left to happen at ${monotonicMs} ms, and the work is not done`);
       }
     },
     pass: async (ms) => {
