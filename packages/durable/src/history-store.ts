@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { z } from 'zod';
 import { type Disk, errorCode, systemDisk } from './disk.ts';
+import type { Schema } from './schema.ts';
 import { stateFile } from './state-file.ts';
 import type { MarkerRead } from './versioned-file.ts';
 
@@ -27,7 +27,7 @@ export interface HistoryOptions<T> {
   /** How many entries stay. */
   keep: number;
   version?: number;
-  schema: z.ZodType<T>;
+  schema: Schema<T>;
   disk?: Disk;
 }
 

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { z } from 'zod';
+import { explain, type Schema } from './schema.ts';
 
 /*
  * One record is one line: `LENGTH CRC JSON\n`. LENGTH is the number of bytes of the JSON in decimal, CRC its CRC-32 in
@@ -39,7 +39,7 @@ function checksum(json: Buffer): string {
 }
 
 /** Reads a whole journal. Total: any bytes give an answer. */
-export function parseJournal<R>(bytes: Buffer, schema: z.ZodType<R>): Parsed<R> {
+export function parseJournal<R>(bytes: Buffer, schema: Schema<R>): Parsed<R> {
   const stretches: Stretch<R>[] = [];
   const problems: string[] = [];
   let damagedFrom: number | null = null; // Broken lines since the last intact one, not yet known to be the tail.
@@ -68,7 +68,7 @@ export function parseJournal<R>(bytes: Buffer, schema: z.ZodType<R>): Parsed<R> 
   return { stretches, intactBytes, problems };
 }
 
-function parseLine<R>(line: Buffer, schema: z.ZodType<R>): Stretch<R> {
+function parseLine<R>(line: Buffer, schema: Schema<R>): Stretch<R> {
   const broken: Stretch<R> = { kind: 'broken', bytes: line };
   const head = /^([1-9]\d{0,7}) ([0-9a-f]{8}) /.exec(line.subarray(0, 18).toString('latin1'));
   if (head === null) return broken;
@@ -77,7 +77,7 @@ function parseLine<R>(line: Buffer, schema: z.ZodType<R>): Stretch<R> {
   if (!whole) return broken;
   const parsed = schema.safeParse(parseJson(json.toString('utf8')));
   if (parsed.success) return { kind: 'record', value: parsed.data };
-  return { kind: 'foreign', reason: z.prettifyError(parsed.error), bytes: Buffer.from(line) };
+  return { kind: 'foreign', reason: explain(parsed.error), bytes: Buffer.from(line) };
 }
 
 function parseJson(text: string): unknown {

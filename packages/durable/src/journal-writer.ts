@@ -1,13 +1,13 @@
 import { constants } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { z } from 'zod';
 import type { Disk, DiskFile } from './disk.ts';
 import type { Journal, JournalOptions } from './journal.ts';
 import { largestRecordBytes, type Parsed, recordsOf, type Stretch, toLine } from './journal-format.ts';
 import { isNamed } from './lock-file.ts';
 import { replaceFile } from './replace-file.ts';
 import type { RunLock } from './run-lock.ts';
+import { explain } from './schema.ts';
 import { unwritable } from './unwritable.ts';
 
 /*
@@ -181,7 +181,7 @@ export class JournalWriter<R> implements Journal<R> {
     const line = toLine(value);
     const parsed = this.#options.schema.safeParse(JSON.parse(JSON.stringify(value)));
     if (parsed.success && line.length <= largestRecordBytes) return { record: parsed.data, line };
-    const why = parsed.success ? `it has ${line.length} bytes` : z.prettifyError(parsed.error);
+    const why = parsed.success ? `it has ${line.length} bytes` : explain(parsed.error);
     throw new Failure('bug', {
       message: `a record that does not fit was not appended to ${this.#options.path}: ${why}`,
       hint: 'This is a defect. Please report it with this message.',

@@ -1,14 +1,8 @@
 import { constants } from 'node:fs';
-import { dirname } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { z } from 'zod';
-import { type Disk, type DiskFile, errorCode, systemDisk } from './disk.ts';
+import { type Disk, errorCode, systemDisk } from './disk.ts';
 import { parseJournal, recordsOf } from './journal-format.ts';
-import { cutTail, JournalWriter } from './journal-writer.ts';
-import { sweepTemporaries } from './replace-file.ts';
-import { acquireRunLock, processStartTime, type RunLock } from './run-lock.ts';
-import { ensureFolder } from './state-folder.ts';
-import { unwritable } from './unwritable.ts';
+import type { Schema } from './schema.ts';
 
 /** Append-only records in the past tense. */
 export interface Journal<R> {
@@ -30,7 +24,7 @@ export interface Journal<R> {
 export interface JournalOptions<R> {
   /** Ends in `.jsonl`, so that what a killed compaction left beside it can be told and swept. */
   path: string;
-  schema: z.ZodType<R>;
+  schema: Schema<R>;
   /** Which records a compaction keeps, in order: at least every open entry. Pure. */
   keep: (records: readonly R[]) => readonly R[];
   /** Ends the process: nothing is known of the file any more. Called at most once. */
@@ -41,7 +35,7 @@ export interface JournalOptions<R> {
 /** Reads a journal that another process may be writing; repairs nothing. Throws Failure `state_unreadable`. */
 export async function readJournal<R>(options: {
   path: string;
-  schema: z.ZodType<R>;
+  schema: Schema<R>;
   disk?: Disk;
 }): Promise<{ records: R[]; problems: string[] }> {
   const { path, schema, disk = systemDisk } = options;
@@ -68,42 +62,7 @@ export async function readJournal<R>(options: {
  * process writes it, and `state_unwritable` when it cannot be opened or its torn tail not be cut.
  */
 export async function openJournal<R>(options: JournalOptions<R>): Promise<Journal<R>> {
-  const { path, schema, disk = systemDisk } = options;
-  const lock = await lockJournal(path, disk);
-  try {
-    const file = await openFile(path, disk);
-    try {
-      const bytes = await file.readAll();
-      const parsed = parseJournal(bytes, schema);
-      await cutTail(path, file, bytes, parsed.intactBytes, disk);
-      return new JournalWriter({ ...options, disk, lock, file, parsed });
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-  } catch (error) {
-    await lock.release();
-    throw unwritable(path, 'The journal was not opened and nothing was started.', error);
-  }
-}
-
-async function lockJournal(path: string, disk: Disk): Promise<RunLock> {
-  const startTime = (await processStartTime(process.pid)) ?? '';
-  const acquired = await acquireRunLock(`${path}.lock`, { pid: process.pid, startTime, purpose: 'journal' }, disk);
-  if (acquired.kind === 'held-by-us') return acquired.lock;
-  const who = acquired.holder === null ? 'another process' : `process ${acquired.holder.pid}`;
-  throw new Failure('busy', {
-    message: `${path} is being written by ${who}. Nothing was started.`,
-    hint: 'Let that one finish, or talk to the running service instead of starting a second one.',
-  });
-}
-
-async function openFile(path: string, disk: Disk): Promise<DiskFile> {
-  const folder = dirname(path);
-  await ensureFolder(folder, disk);
-  await sweepTemporaries(folder);
-  const file = await disk.open(path, constants.O_RDWR | constants.O_CREAT);
-  // A new journal whose name is lost in a power cut takes every acknowledged record with it.
-  await disk.syncDirectory(folder);
-  return file;
+  // Commands that only read start faster without what writes.
+  const { openForWriting } = await import('./journal-opening.ts');
+  return openForWriting(options);
 }

@@ -1,19 +1,19 @@
 import { constants } from 'node:fs';
-import { z } from 'zod';
 import { type Disk, systemDisk } from './disk.ts';
 
 /** What a lock file says of whoever holds the lock. Information only: the flock alone says held. */
-export const lockHolder = z.looseObject({
-  pid: z.number().int().positive(),
+export interface LockHolder {
+  pid: number;
   /** Field 22 of /proc/PID/stat. */
-  startTime: z.string(),
+  startTime: string;
   /** Wall time (ms since the epoch) by which the holder means to be done; past it, it may be taken for hung. */
-  deadlineMs: z.number().optional(),
+  deadlineMs?: number | undefined;
   /** What it does, in words for a person: `backup now`. */
-  purpose: z.string().optional(),
-  runId: z.string().optional(),
-});
-export type LockHolder = z.infer<typeof lockHolder>;
+  purpose?: string | undefined;
+  runId?: string | undefined;
+  /** Whatever else the holder has to say. */
+  [more: string]: unknown;
+}
 
 const largestBytes = 64 * 1024;
 const tries = 3;
@@ -26,8 +26,8 @@ export async function readLockHolder(path: string, disk: Disk = systemDisk): Pro
   for (let attempt = 1; attempt <= tries; attempt += 1) {
     const text = await readText(path, disk);
     if (text === null || text === '') return null;
-    const holder = lockHolder.safeParse(parseJson(text));
-    if (holder.success) return holder.data;
+    const holder = parseHolder(text);
+    if (holder !== null) return holder;
   }
   return null;
 }
@@ -46,10 +46,20 @@ async function readText(path: string, disk: Disk): Promise<string | null> {
   }
 }
 
-function parseJson(text: string): unknown {
+function parseHolder(text: string): LockHolder | null {
+  let holder: unknown;
   try {
-    return JSON.parse(text);
+    holder = JSON.parse(text);
   } catch {
     return null; // Half written: the caller looks again.
   }
+  return isHolder(holder) ? holder : null;
+}
+
+function isHolder(value: unknown): value is LockHolder {
+  if (typeof value !== 'object' || value === null) return false;
+  const { pid, startTime, deadlineMs, purpose, runId }: Record<string, unknown> = { ...value };
+  if (!Number.isSafeInteger(pid) || Number(pid) <= 0 || typeof startTime !== 'string') return false;
+  const words = [purpose, runId].every((word) => word === undefined || typeof word === 'string');
+  return words && (deadlineMs === undefined || typeof deadlineMs === 'number');
 }

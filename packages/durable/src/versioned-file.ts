@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { z } from 'zod';
 import { type Disk, errorCode } from './disk.ts';
+import { explain, type Schema } from './schema.ts';
 
 /** What a durable value can be found to be. `mtimeMs` of an unreadable file is when it was last written. */
 export type MarkerRead<T> =
@@ -21,22 +21,17 @@ export type CopyRead<T> =
 /** The form of a value on disk: which version of its schema it was written by, and the value. */
 export interface Format<T> {
   version: number;
-  schema: z.ZodType<T>;
+  schema: Schema<T>;
 }
 
 const largestBytes = 16 * 1024 * 1024;
-const envelope = z.object({
-  version: z.number().int().positive(),
-  sequence: z.number().int().nonnegative().default(0),
-  value: z.unknown(),
-});
 
 /** The text of a file, checked by the schema that will read it. A value that does not fit is a bug of ours. */
 export function toText<T>(format: Format<T>, value: T, sequence: number): string {
   const parsed = format.schema.safeParse(JSON.parse(JSON.stringify(value)));
   if (!parsed.success) {
     throw new Failure('bug', {
-      message: `a state that does not fit its own schema was not written: ${z.prettifyError(parsed.error)}`,
+      message: `a state that does not fit its own schema was not written: ${explain(parsed.error)}`,
       hint: 'This is a defect. Please report it with this message.',
     });
   }
@@ -68,21 +63,31 @@ export async function readCopy<T>(path: string, format: Format<T>, disk: Disk): 
 }
 
 function fromText<T>(text: string, format: Format<T>, mtimeMs: number): CopyRead<T> {
-  const outer = envelope.safeParse(parseJson(text));
-  if (!outer.success) return { kind: 'unreadable', reason: 'it is truncated or not ours', mtimeMs };
-  const { version, sequence, value } = outer.data;
+  const outer = parseEnvelope(text);
+  if (outer === null) return { kind: 'unreadable', reason: 'it is truncated or not ours', mtimeMs };
+  const { version, sequence, value } = outer;
   if (version > format.version) return { kind: 'newer', version, sequence };
   const parsed = format.schema.safeParse(value);
-  if (!parsed.success) return { kind: 'unreadable', reason: z.prettifyError(parsed.error), mtimeMs };
+  if (!parsed.success) return { kind: 'unreadable', reason: explain(parsed.error), mtimeMs };
   return { kind: 'present', value: parsed.data, sequence };
 }
 
-function parseJson(text: string): unknown {
+/** What stands around every value: `{ version, sequence, value }`; null for anything else. */
+function parseEnvelope(text: string): { version: number; sequence: number; value: unknown } | null {
+  let outer: unknown;
   try {
-    return JSON.parse(text);
+    outer = JSON.parse(text);
   } catch {
-    return undefined; // The envelope's schema refuses it with one reason for every kind of damage.
+    return null; // One reason for every kind of damage.
   }
+  if (typeof outer !== 'object' || outer === null || !('version' in outer)) return null;
+  const { version, sequence, value }: { version: unknown; sequence?: unknown; value?: unknown } = outer;
+  if (!isCount(version) || version === 0) return null;
+  return { version, sequence: isCount(sequence) ? sequence : 0, value };
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 }
 
 async function unreadable(path: string, reason: string, cause?: unknown): Promise<CopyRead<never>> {
