@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GuestSpec } from '../options.ts';
@@ -33,7 +33,7 @@ export async function openRecordedNode(config: Record<number, string> = {}): Pro
     writeFileSync(join(dir, 'srv', 'nobackup', 'scratch'), 'not for the backup');
     return { vmid, dir, config: config[vmid] ?? recordedConfigs[vmid] ?? '' };
   });
-  return openWorld({
+  const world = await openWorld({
     guests,
     storages: [
       { id: 'bk', dir: join(folder, 'bk'), prune: 'keep-last=3' },
@@ -43,4 +43,11 @@ export async function openRecordedNode(config: Record<number, string> = {}): Pro
     ],
     tokens: [limitedToken, auditorToken, emptyToken],
   });
+  return {
+    ...world,
+    close: async () => {
+      await world.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
 }

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
 import { z } from 'zod';
 
 const recording = z.object({
@@ -36,6 +37,13 @@ export function openRecordings(): Map<string, Recording> | null {
     if (parsed.success) all.set(file.replace(/\.json$/, ''), parsed.data);
   }
   return all;
+}
+
+/** Stands in for `describe` where there are no recordings: one test that says that this is so. */
+export function leaveOut(title: string): void {
+  it(`${title}: there are no recordings here`, () => {
+    expect(existsSync(folder)).toBe(false);
+  });
 }
 
 /** The lines of a recorded task log. */
