@@ -1,6 +1,7 @@
 import { durationMs, sizeBytes } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
+import { defaultPlaces } from './status/places.ts';
 
 const storageName = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'expected the name of a storage, such as pbs');
 const window = z
@@ -44,7 +45,7 @@ export const agentConfigSchema = z.strictObject({
   listen: z
     .string()
     .regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'expected ADDRESS:PORT, such as 10.0.3.1:8470')
-    .default('127.0.0.1:8470'),
+    .default(defaultPlaces.listen),
   node: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,62}$/, 'expected the name of this node')
@@ -59,9 +60,9 @@ export const agentConfigSchema = z.strictObject({
       .optional(),
     ca_file: z.string().optional(),
   }),
-  state: z.string().default('/var/lib/felhom-agent').describe('journal, guests, certificate'),
-  socket: z.string().default('/run/felhom/agent.sock').describe('root-only socket of the hook and the commands'),
-  guests: z.string().default('/etc/felhom/guests.d').describe('a folder with one file per guest'),
+  state: z.string().default(defaultPlaces.state).describe('journal, guests, certificate'),
+  socket: z.string().default(defaultPlaces.socket).describe('root-only socket of the hook and the commands'),
+  guests: z.string().default(defaultPlaces.guests).describe('a folder with one file per guest'),
   gate: z.enum(['auto', 'hook', 'log']).default('auto').describe('auto: hook where vzdump.conf names ours'),
   vzdump_conf: z.string().default('/etc/vzdump.conf'),
   hook: z

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type AgentConfig, agentConfigSchema, type GuestFile, guestFileSchema } from './config.ts';
+import { defaultConfigFile } from './status/places.ts';
 
-export const defaultConfigFile = '/etc/felhom/agent.yaml';
 const hint =
   'felhom-agent config schema prints every key with its default; felhom-agent config check reads the files again.';
 
@@ -16,27 +16,22 @@ export interface Loaded {
 }
 
 /** The configuration file's path: flag over environment over default. */
-export function configFile(flag: string | undefined): string {
+function configFile(flag: string | undefined): string {
   return flag ?? process.env['FELHOM_CONFIG'] ?? defaultConfigFile;
 }
 
-/** Null where there is no configuration file. @throws Failure `config_invalid` with every mistake. */
-export async function loadConfigIfAny(flag: string | undefined): Promise<Loaded | null> {
+/** @throws Failure `config_missing` when there is no file, `config_invalid` with every mistake. */
+export async function loadConfig(flag: string | undefined): Promise<Loaded> {
   const file = configFile(flag);
   const text = await readConfigText(file);
-  if (text === undefined) return null;
+  if (text === undefined) {
+    throw new Failure('config_missing', {
+      message: `there is no configuration: ${file}; guests keep running, nothing was started`,
+      hint: 'Write one (felhom-agent config schema shows every key), or name it with --config FILE.',
+    });
+  }
   const config = await parseConfig({ text, file, schema: agentConfigSchema, hint });
   return { file, config, guests: await loadGuests(config.guests) };
-}
-
-/** @throws Failure `config_missing` when there is none. */
-export async function loadConfig(flag: string | undefined): Promise<Loaded> {
-  const loaded = await loadConfigIfAny(flag);
-  if (loaded !== null) return loaded;
-  throw new Failure('config_missing', {
-    message: `there is no configuration: ${configFile(flag)}; guests keep running, nothing was started`,
-    hint: 'Write one (felhom-agent config schema shows every key), or name it with --config FILE.',
-  });
 }
 
 /** One file per guest; an absent folder holds none. @throws Failure `config_invalid`, also for a VMID named twice. */

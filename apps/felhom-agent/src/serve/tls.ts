@@ -73,12 +73,6 @@ export async function readCertificate(stateDir: string): Promise<Certificate | n
   return { keyPem, certPem, fingerprint: new X509Certificate(certPem).fingerprint256 };
 }
 
-/** The fingerprint alone, for those who may not read the key. */
-export async function readFingerprint(stateDir: string): Promise<string | null> {
-  const pem = await read(join(stateDir, names.cert));
-  return pem === null ? null : new X509Certificate(pem).fingerprint256;
-}
-
 async function read(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');

@@ -1,0 +1,29 @@
+/**
+ * Reading for `status`, which must answer within twice the start of a bare node: an import of node:fs
+ * or node:fs/promises costs more than what it reads.
+ */
+const { readdirSync, readFileSync } = process.getBuiltinModule('node:fs');
+
+/** The names in a folder; none where there is no such folder. @throws what keeps us from looking (EACCES, …). */
+export function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
+  }
+}
+
+/** A file's text; undefined where there is no such file. @throws what keeps us from reading. */
+export function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
