@@ -22,7 +22,7 @@ const mount = (): string => join(folder, 'mnt');
 const describeBtrfs = missing === null ? describe : leaveOut;
 
 function leaveOut(title: string): void {
-  it(title, (context) => {
+  it(`${title}, where btrfs can be made`, (context) => {
     expect(missing).not.toBeNull();
     context.skip(missing ?? '');
   });
