@@ -29,6 +29,11 @@ function judgeFollow(run: Run, view: JobView): FollowEnd {
   const id = run.jobId ?? '';
   const phase = view.status?.phase;
   if (phase === 'done') return { outcome: 'done', failure: null };
+  if (phase === 'cancelled' && run.options.stop.aborted) {
+    // Cancelled because we were asked to end: that is how we end, not as a backup that failed.
+    const state = 'the backup was cancelled, nothing was captured; the apps are running';
+    return { outcome: 'aborted', failure: interruptionFailure(run.options.stop, state) };
+  }
   if (phase === 'failed' || phase === 'cancelled') {
     const error = view.status?.error;
     const message = `${error?.message ?? `the backup was ${phase}`}; the apps are running`;
