@@ -13,6 +13,7 @@ import { emptyVzdumpLog, type GuestLog, guestLog, readVzdumpLog } from '@felhom/
 import type { PveSimOptions } from '@felhom/pve-sim/options.ts';
 import { type PveSim, startPveSim } from '@felhom/pve-sim/sim.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { waitUntil } from './suite/backups.ts';
 
 /** What a real node cannot be asked for: everything that goes wrong, ordered of the simulated one. */
 const ct: GuestRef = { vmid: parseVmid(101), kind: 'lxc' };
@@ -72,9 +73,9 @@ interface Followed {
 async function follow(
   upid: Upid,
   whileRunning: (guest: GuestLog | null) => void | Promise<void> = () => undefined,
+  failedPolls: string[] = [],
 ): Promise<Followed> {
   let log = emptyVzdumpLog;
-  const failedPolls: string[] = [];
   const end = await followTask({ tasks: pve.tasks, clock: systemClock }, upid, {
     signal: AbortSignal.timeout(25_000),
     pollTimeoutMs: 300,
@@ -166,13 +167,12 @@ describe('following a job', () => {
     sim.faults.order({ fault: 'slow_archive', ms: 1_500 });
     const upid = await started(start());
     const address = new URL(sim.url).host;
-    const followed = follow(upid);
+    const failedPolls: string[] = [];
+    const followed = follow(upid, () => undefined, failedPolls);
     await sim.stop();
-    await systemClock.sleep(300);
+    await waitUntil('a poll has failed', async () => failedPolls.includes('transport'));
     sim = await startPveSim(await options(address));
-    const { end, failedPolls } = await followed;
-    expect(end).toMatchObject({ end: { kind: 'ok' } });
-    expect(failedPolls).toContain('transport');
+    expect((await followed).end).toMatchObject({ end: { kind: 'ok' } });
   });
 
   it('sees the proof while the archive is still being written', async () => {

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createPveClient, type PveClient, type PveClientOptions } from './client.ts';
 import { PveError, type PveFault } from './errors.ts';
 import { type Exchange, startTestServer, type TestServer } from './fixtures/tls-server.ts';
@@ -103,14 +103,10 @@ describe('identity of the node', () => {
   });
 
   it('refuses a self-signed certificate when only the system is asked, even if the environment says otherwise', async () => {
-    process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0';
-    try {
-      const { client, server } = await serve(version, { tls: { kind: 'system' } });
-      expect((await faultOf(client.nodes.version())).fault.kind).toBe('tls-identity');
-      expect(server.bytesReceived()).toBe(0);
-    } finally {
-      delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'];
-    }
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const { client, server } = await serve(version, { tls: { kind: 'system' } });
+    expect((await faultOf(client.nodes.version())).fault.kind).toBe('tls-identity');
+    expect(server.bytesReceived()).toBe(0);
   });
 
   it('says which option is wrong before it connects', () => {

@@ -1,9 +1,10 @@
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { type FollowEnd, followTask } from '@felhom/proxmox/follow-task.ts';
-import type { Upid } from '@felhom/proxmox/upid.ts';
+import { isUpid, type Upid } from '@felhom/proxmox/upid.ts';
 import { markOf, type VzdumpRequest } from '@felhom/proxmox/vzdump.ts';
 import { emptyVzdumpLog, type GuestLog, guestLog, readVzdumpLog, type VzdumpLog } from '@felhom/proxmox/vzdump-log.ts';
-import type { ContractNode } from './targets.ts';
+import { z } from 'zod';
+import type { ContractNode } from '../targets.ts';
 
 /** A backup that the suite made, from the POST to its end. */
 export interface MadeBackup {
@@ -13,7 +14,8 @@ export interface MadeBackup {
   guest: GuestLog;
 }
 
-const lastSecond = new WeakMap<ContractNode, number>();
+/** By node: the second in which a backup of the test guest ended last. */
+const lastSecond = new Map<string, number>();
 const bounded = (): AbortSignal => AbortSignal.timeout(50_000);
 
 /**
@@ -28,7 +30,7 @@ export async function startBackup(
   const signal = bounded();
   for (;;) {
     const now = (await node.pve.nodes.clockSeconds({ signal })) ?? 0;
-    if (now > (lastSecond.get(node) ?? 0)) break;
+    if (now > (lastSecond.get(node.url) ?? 0)) break;
     await systemClock.sleep(50, signal);
   }
   const { storage, guest, pve } = node;
@@ -47,7 +49,7 @@ export async function followBackup(node: ContractNode, upid: Upid): Promise<Made
       log = readVzdumpLog(log, lines, node.storage);
     },
   });
-  lastSecond.set(node, (await node.pve.nodes.clockSeconds()) ?? 0);
+  lastSecond.set(node.url, (await node.pve.nodes.clockSeconds()) ?? 0);
   const guest = guestLog(log, node.guest.vmid);
   if (guest === null)
     throw new Error(`the task says nothing of guest ${node.guest.vmid}: ${JSON.stringify({ end, log })}`);
@@ -70,10 +72,11 @@ export async function deleteBackups(node: ContractNode): Promise<void> {
   );
   for (const { volid, protected: isProtected } of ours) {
     if (isProtected) await pve.storage.setProtected(volid, false);
-    await node.api({
-      method: 'DELETE',
-      path: `/nodes/${pve.node}/storage/${storage}/content/${encodeURIComponent(volid)}`,
-    });
+    const path = `/nodes/${pve.node}/storage/${storage}/content/${encodeURIComponent(volid)}`;
+    const answer = await node.api({ method: 'DELETE', path });
+    const { data } = z.object({ data: z.string().nullish() }).parse(JSON.parse(answer.body.toString()));
+    const upid = data ?? '';
+    if (isUpid(upid)) await waitUntil(`${volid} is deleted`, async () => (await pve.tasks.status(upid)).end !== null);
   }
 }
 
