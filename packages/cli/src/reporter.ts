@@ -11,7 +11,7 @@ export interface JsonDocument {
  * of its result and never asks which was printed.
  */
 export interface Reporter {
-  /** The result of the command, on stdout, once. `text` is made only when it is wanted. */
+  /** The result of the command, on stdout; a command that goes on for ever has one line of JSON for each. `text` is made only when it is wanted. */
   result<D extends JsonDocument>(document: D, text: () => string): void;
   /** One line for a person while the command runs, on stderr; nothing with `--json`. */
   say(line: string): void;
@@ -42,7 +42,6 @@ export function createReporter({
     },
     display: stderr,
     result: (document, text) => {
-      if (json && printed) return;
       printed = true;
       stdout.write(json ? `${JSON.stringify(document)}\n` : endLine(text()));
     },

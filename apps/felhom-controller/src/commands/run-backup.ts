@@ -69,8 +69,8 @@ interface Shown {
   context: CommandContext;
 }
 
-/** What a person watches goes to the terminal; where there is none, what matters goes to the log. */
-function showEvent(event: RunEvent, { progress, log, context: { reporter } }: Shown): void {
+/** What a person watches goes to the terminal; where there is none, warnings go to the log, and a journal gets it all. */
+function showEvent(event: RunEvent, { progress, log, context: { reporter, env } }: Shown): void {
   const words = wordsOf(event);
   if (reporter.interactive) {
     if (event.kind === 'warning') progress.above(() => reporter.say(`warning: ${event.text}`));
@@ -78,7 +78,7 @@ function showEvent(event: RunEvent, { progress, log, context: { reporter } }: Sh
     return;
   }
   if (event.kind === 'warning') log.warn(event.text);
-  else if (event.kind === 'timeline') log.info(words);
+  else if (event.kind === 'timeline' && env['JOURNAL_STREAM'] !== undefined) log.info(words);
   else log.debug(words);
 }
 
