@@ -1,6 +1,7 @@
 import type { JobStatus } from '@felhom/guest-api/schema.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { loadExistingConfig, locateConfig } from '../config.ts';
+import { completeRuns } from '../history/complete-runs.ts';
 import { openAgent, openHistory } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 import { jobWords } from './run-backup.ts';
@@ -8,10 +9,12 @@ import { jobWords } from './run-backup.ts';
 /** `backup status [job]` */
 export async function backupStatus(context: CommandContext, job: string | undefined): Promise<void> {
   const { config } = await loadExistingConfig(locateConfig(context.flags, context.env));
-  const jobId = job ?? (await latestJob(openHistory(config)));
+  const history = openHistory(config);
+  const jobId = job ?? (await latestJob(history));
   const agent = await openAgent(config, (text) => context.reporter.say(`warning: ${text}`));
   try {
     const status = await agent.status(jobId);
+    await completeRuns(history, agent, (text) => context.reporter.say(`warning: ${text}`));
     context.reporter.result({ schema: 'felhom.job/1', ...status }, () => statusText(status));
   } finally {
     await agent.close();

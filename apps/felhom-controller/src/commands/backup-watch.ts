@@ -5,7 +5,9 @@ import type { DueAnswer } from '@felhom/guest-api/schema.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { type LoadedConfig, loadExistingConfig, locateConfig } from '../config.ts';
-import { openAgent, openMarkers } from '../wiring.ts';
+import { completeRuns } from '../history/complete-runs.ts';
+import { openAgent, openHistory, openMarkers } from '../wiring.ts';
+import { dueText } from './backup-due.ts';
 import type { CommandContext } from './context.ts';
 import { runOneBackup } from './run-backup.ts';
 import { settleDebts } from './settle.ts';
@@ -24,6 +26,8 @@ interface Watch {
   log: Log;
   signals: SignalWatch;
   agent: AgentApi;
+  /** One round, which says what it found. */
+  once: boolean;
 }
 
 /** `backup watch`, until a signal; with `once` for one round. */
@@ -33,11 +37,9 @@ export async function watch(context: CommandContext, { once }: { once: boolean }
   const signals = watchSignals();
   const agent = await openAgent(loaded.config, (text) => log.warn(text));
   try {
-    await settleLeftDebts({ context, loaded, log, signals, agent });
-    const exit = once
-      ? await oneRound({ context, loaded, log, signals, agent })
-      : await everyRound({ context, loaded, log, signals, agent });
-    context.setExit(exit);
+    const watching = { context, loaded, log, signals, agent, once };
+    await settleLeftDebts(watching);
+    context.setExit(once ? await oneRound(watching) : await everyRound(watching));
   } finally {
     await agent.close();
     signals.dispose();
@@ -90,18 +92,27 @@ async function oneRound(watching: Watch): Promise<number> {
   const { context, loaded, log, signals, agent } = watching;
   const due = await waitForCall(watching, agent);
   if (due === null) return 0;
+  await completeRuns(openHistory(loaded.config), agent, (text) => log.warn(text));
+  if (!isCall(due)) {
+    if (watching.once) context.reporter.result({ schema: 'felhom.due/1', ...due }, () => dueText(due));
+    return 0;
+  }
   log.info('a backup is due', { reason: due.reason, ...(due.job_id === undefined ? {} : { job: due.job_id }) });
   const jobId = due.job_id ?? null;
   const end = await runOneBackup(context, { loaded, log, signals, storage: null, jobId, wait: true, guest: due.guest });
   return end.exit;
 }
 
-/** One long poll: the call, or null when nothing is due or we are to end. */
+function isCall(due: DueAnswer): boolean {
+  return due.due || due.job_id !== undefined;
+}
+
+/** One long poll: what the agent says, or null when we are to end. */
 async function waitForCall({ loaded, signals }: Watch, agent: AgentApi): Promise<DueAnswer | null> {
   const waitSeconds = Math.max(1, Math.min(60, Math.floor(loaded.config.bounds.watch_poll / 1_000)));
   try {
     const due = await agent.due({ waitSeconds, signal: signals.stop });
-    return due.due || due.job_id !== undefined ? due : null;
+    return due;
   } catch (error) {
     if (signals.stop.aborted && !(error instanceof Failure)) return null;
     throw error;

@@ -3,8 +3,9 @@ import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
 import { asFailure } from '@felhom/kernel/failure.ts';
 import { noAgent } from '../adapters/no-agent.ts';
 import { type Config, loadConfigForRecovery, locateConfig } from '../config.ts';
+import { completeRuns } from '../history/complete-runs.ts';
 import type { RecoverEnd } from '../quiesce/recover.ts';
-import { openAgent } from '../wiring.ts';
+import { openAgent, openHistory } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 import { inStack } from './names.ts';
 import { settleDebts } from './settle.ts';
@@ -20,6 +21,7 @@ export async function recoverCommand(context: CommandContext, { forgive }: { for
   const agent = await agentOrNone(loaded.config, (text) => log.warn(text));
   try {
     const end = await settleDebts({ context, loaded, log, stop: signals.stop, agent, forgive });
+    await completeRuns(openHistory(loaded.config), agent, (text) => log.warn(text));
     const { failure, exit, ...told } = end;
     context.reporter.result({ schema: 'felhom.recover/1', ...told, error: failure }, () => recoverText(end));
     if (failure !== null) context.reporter.failure(failure);

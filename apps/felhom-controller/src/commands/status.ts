@@ -132,7 +132,8 @@ function attentionOf(status: Status, marker: MarkerRead): string[] {
   }
   if (status.refused !== null)
     reasons.push(`the agent refuses this guest: ${status.refused.message}; ${refusalHint(status.refused)}`);
-  if (!status.configured) return reasons;
+  // A refusal says why the last run failed as well.
+  if (!status.configured || status.refused !== null) return reasons;
   const outcome = status.last_run?.outcome;
   if (outcome === 'failed' || outcome === 'aborted' || outcome === 'interrupted')
     reasons.push(`the last run ${outcome}: ${status.last_run?.message ?? 'see backup show'}`);

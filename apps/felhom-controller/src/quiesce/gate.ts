@@ -31,7 +31,10 @@ export async function openGate(run: Run): Promise<GateEnd> {
   const tooLong = new AbortController();
   const waited = new AbortController();
   void clock.sleep(run.options.bounds.maxWaitMs, waited.signal).then(() => tooLong.abort());
-  const view = await watch.until((each) => isPastWaiting(each, run), AbortSignal.any([run.options.stop, tooLong.signal]));
+  const view = await watch.until(
+    (each) => isPastWaiting(each, run),
+    AbortSignal.any([run.options.stop, tooLong.signal]),
+  );
   waited.abort();
   return judgeGate(run, watch, view);
 }
@@ -67,13 +70,19 @@ async function judgeGate(run: Run, watch: JobWatch, view: JobView): Promise<Gate
     return over('aborted', backupFailed(error?.message ?? `the job was ${phase ?? 'ended'}`, error?.hint));
   }
   if (view.lastTrouble !== null && isSilent(view, run)) {
-    return over('aborted', new Failure('agent_unreachable', {
-      message: `the agent has not answered for a while: ${view.lastTrouble}; ${nothingDown}`,
-      hint: 'Check on the host: systemctl status felhom-agent',
-    }));
+    return over(
+      'aborted',
+      new Failure('agent_unreachable', {
+        message: `the agent has not answered for a while: ${view.lastTrouble}; ${nothingDown}`,
+        hint: 'Check on the host: systemctl status felhom-agent',
+      }),
+    );
   }
   await cancelJob(run, false);
-  return over('aborted', backupFailed(`the host was not ready within ${Math.round(run.options.bounds.maxWaitMs / 60_000)} minutes`));
+  return over(
+    'aborted',
+    backupFailed(`the host was not ready within ${Math.round(run.options.bounds.maxWaitMs / 60_000)} minutes`),
+  );
 }
 
 function backupFailed(why: string, hint?: string): Failure {
@@ -99,10 +108,20 @@ async function jobToFollow(run: Run): Promise<Asked> {
       if (options.stop.aborted) return over('interrupted', interruptionFailure(options.stop, nothingDown));
       if (!(error instanceof AgentError)) throw error;
       if (error.kind === 'busy') return joined(run, error);
-      if (!error.outcomeUnknown || attempt >= askTimes) return over('aborted', error);
+      if (!error.outcomeUnknown || attempt >= askTimes) return over('aborted', withState(error));
       await ports.clock.sleep(options.bounds.pollRetryMs * attempt, options.stop);
     }
   }
+}
+
+/** What the agent did not say itself: how the apps are. Its own words about a refusal say it already. */
+function withState(error: AgentError): Failure {
+  if (error.status !== undefined && error.kind !== 'misbehaves') return error;
+  return new Failure(error.code, {
+    message: `${error.message}; ${nothingDown}, the apps are running`,
+    hint: error.hint,
+    cause: error,
+  });
 }
 
 /** Another job is in the way: joined while nobody looks after it and nothing is captured yet. */
