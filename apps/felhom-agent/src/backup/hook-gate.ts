@@ -215,7 +215,8 @@ async function atLaterPhase(
     if (mustGet(driver, job.job_id).phase === 'capturing') {
       void durableIfPossible(driver, job.job_id, { phase: 'snapshotted', proof: 'hook pre-restart' });
     }
-    await driver.ports.generations.raise(job.vmid);
+    // vzdump goes on writing meanwhile: a copy of this archive cannot call before it is whole.
+    void driver.ports.generations.raise(job.vmid);
   }
   if (call.phase === 'backup-end') said(job.job_id, { target: call.target });
   if (call.phase === 'backup-abort') said(job.job_id, { end: 'failed' });

@@ -158,9 +158,13 @@ async function awaitLogGate(driver: Driver, jobId: string): Promise<void> {
   for (;;) {
     const job = mustGet(driver, jobId);
     if (job.phase !== 'ready' || driver.stop.aborted) return;
-    await driver.jobs.waitFor(jobId, driver.jobs.told(jobId)?.seq ?? 0, 60_000, driver.stop);
+    await driver.jobs.waitFor(jobId, driver.jobs.told(jobId)?.seq ?? 0, keepWarmMs, driver.stop);
+    // PVE closes idle connections, and a new one would be opened with the apps down.
+    if (mustGet(driver, jobId).phase === 'ready') void driver.ports.pve.guest(job.vmid).catch(() => null);
   }
 }
+
+const keepWarmMs = 2_000;
 
 /** The one POST of a job. */
 async function post(driver: Driver, jobId: string, policy: BackupPolicy): Promise<void> {
