@@ -55,7 +55,9 @@ describe('a state file', () => {
     [''],
     ['{'],
     ['null'],
-    ['{"version":"1","value":{}}'],
+    ['{"version":"1","value":{"n":1}}'],
+    ['{"version":0,"value":{"n":1}}'],
+    ['{"value":{"n":1}}'],
     ['{"version":1,"value":{"n":"1"}}'],
     ['\u0000\u0000'],
   ])('that holds %j is unreadable, with the time it was written', async (text) => {
