@@ -1,5 +1,7 @@
+import { spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { markerStoreContract, type Owed, owed } from './marker-store.contract.ts';
@@ -178,6 +180,38 @@ describe('an erase', () => {
     await expect(store.erase()).rejects.toMatchObject({ code: 'state_unwritable' });
     expect(await store.read()).toEqual({ kind: 'present', value });
   });
+});
+
+test('a writer that is killed at any moment leaves what it acknowledged, or what it wrote next', async () => {
+  const module = fileURLToPath(new URL('./marker-store.ts', import.meta.url));
+  const source = `
+    const { fileMarkerStore } = await import(${JSON.stringify(module)});
+    const schema = { safeParse: (data) => ({ success: true, data }) };
+    const store = fileMarkerStore({ folder: ${JSON.stringify(folder)}, name: 'marker', version: 1, schema });
+    for (let i = 0; ; i += 1) {
+      await store.write({ run: 'r' + i, containers: Array(500).fill('c' + i) });
+      process.stdout.write(i + '\\n');
+    }`;
+  for (const killAfter of [1, 7, 20]) {
+    const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      cwd: dirname(module),
+    });
+    let said = '';
+    await new Promise<void>((resolve) => {
+      child.stdout.on('data', (data) => {
+        said += String(data);
+        if (said.split('\n').length > killAfter) child.kill('SIGKILL');
+      });
+      child.on('close', () => resolve());
+    });
+    expect(child.signalCode).toBe('SIGKILL');
+    const acknowledged = said.trim().split('\n').length - 1;
+    const read = await store.read();
+    if (read.kind !== 'present') throw new Error(`the marker is ${read.kind}`);
+    expect([acknowledged, acknowledged + 1]).toContain(Number(read.value.run.slice(1)));
+    expect(read.value.containers).toEqual(Array.from({ length: 500 }, () => `c${read.value.run.slice(1)}`));
+  }
 });
 
 test('reading makes nothing, not even the folder', async () => {

@@ -148,7 +148,7 @@ describe('the lock of a run', () => {
 
   test('does not hang at a pipe in its place, and refuses it', async () => {
     await mkdir(dirname(path), { recursive: true });
-    execFileSync('mkfifo', [path]);
+    execFileSync('sh', ['-c', 'mkfifo "$0"', path]);
     await expect(acquireRunLock(path, await us())).rejects.toMatchObject({ code: 'refused' });
   });
 
