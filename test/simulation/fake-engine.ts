@@ -22,8 +22,8 @@ export interface Behaviour {
   /** From the stop signal to its end; null: it ignores the signal and is killed at its grace. */
   stopMs: number | null;
   stopExitCode: number;
-  /** A stop that the engine never brings to an end. */
-  stopHangs: boolean;
+  /** The engine cannot end it before this long, not even by a kill; null: it can. */
+  hangsForMs: number | null;
   /** It ends by itself after this long. */
   runsForMs: number | null;
   exitCode: number;
@@ -35,7 +35,13 @@ export interface Behaviour {
   exec: (command: string) => ExecAnswer;
 }
 
-export type ContainerSpec = Partial<ContainerState> & { name: string; behaviour?: Partial<Behaviour> };
+export type ContainerSpec = Partial<ContainerState> & {
+  name: string;
+  behaviour?: Partial<Behaviour>;
+  /** Its past, where it has one. */
+  starts?: number;
+  stoppedByHand?: boolean;
+};
 
 interface Container {
   state: ContainerState;
@@ -70,6 +76,10 @@ export interface FakeEngine {
   comeUp(): void;
   breakEvents(): void;
   readonly commands: readonly { container: string; command: string }[];
+  /** Names of what has a process now: running or paused. */
+  running(): string[];
+  /** The same containers as a machine finds them that boots from a snapshot taken now: with their ids, and none runs. */
+  afterPowerCut(): ContainerSpec[];
 }
 
 const neverMs = '0001-01-01T00:00:00Z';
@@ -148,9 +158,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     container.stopping ??= new Promise<void>((resolve) => {
       const { behaviour, state } = container;
       container.stoppedByHand = true;
-      if (behaviour.stopHangs) return;
-      const inMs =
-        state.status === 'restarting' ? 0 : Math.min(behaviour.stopMs ?? Number.POSITIVE_INFINITY, graceMs(container));
+      const ownMs = Math.min(behaviour.stopMs ?? Number.POSITIVE_INFINITY, graceMs(container));
+      const inMs = state.status === 'restarting' ? 0 : (behaviour.hangsForMs ?? ownMs);
       const isKilled = behaviour.stopMs === null || behaviour.stopMs > graceMs(container);
       clock.after(inMs, () => {
         container.stopping = null;
@@ -178,15 +187,15 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
 
   const add = (spec: ContainerSpec): string => {
     count += 1;
-    const { behaviour, ...given } = spec;
+    const { behaviour, starts = 0, stoppedByHand = false, ...given } = spec;
     const id = given.id ?? count.toString(16).padStart(4, '0').repeat(16);
     const container: Container = {
       state: { ...blank(id, spec.name), ...given, status: 'created' },
       behaviour: { ...calm, ...behaviour },
-      stoppedByHand: false,
+      stoppedByHand,
       stopping: null,
       endLife: [],
-      starts: 0,
+      starts,
     };
     if (given.health === undefined && container.behaviour.healthyAfterMs !== null) {
       container.state.health = { status: 'starting', startLimitMs: container.behaviour.healthyAfterMs + 1_000 };
@@ -196,8 +205,10 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     if (wanted === 'running' || wanted === 'restarting' || wanted === 'paused') newLife(container);
     if (wanted === 'restarting') endLife(container, container.behaviour.exitCode);
     if (wanted === 'paused') container.state.status = 'paused';
-    if (wanted === 'exited')
-      container.state = { ...container.state, status: 'exited', startedAt: time(), finishedAt: time() };
+    if (wanted === 'exited') {
+      const ended = { startedAt: given.startedAt ?? time(), finishedAt: given.finishedAt ?? time() };
+      container.state = { ...container.state, status: 'exited', ...ended };
+    }
     return id;
   };
 
@@ -314,6 +325,18 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
         if (comesBack && status === 'exited' && container.starts > 0) newLife(container);
       }
     },
+    running: () =>
+      [...containers.values()]
+        .filter(({ state }) => state.status === 'running' || state.status === 'paused')
+        .map(({ state }) => state.name),
+    afterPowerCut: () =>
+      [...containers.values()].map(({ state, behaviour, starts, stoppedByHand }) => ({
+        ...copy(state),
+        status: 'exited',
+        behaviour,
+        starts,
+        stoppedByHand,
+      })),
     breakEvents: () => {
       for (const stream of streams) stream.end('the connection was cut');
     },
@@ -323,7 +346,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
 const calm: Behaviour = {
   stopMs: 50,
   stopExitCode: 0,
-  stopHangs: false,
+  hangsForMs: null,
   runsForMs: null,
   exitCode: 0,
   startMs: 20,
