@@ -35,7 +35,8 @@ export const layerRules: readonly LayerRule[] = [
     name: 'programs start in the command runner',
     why: 'a program started elsewhere has no bound, no process group and no redaction',
     files: /^(apps|packages)\/[^/]+\/src\//,
-    except: /^packages\/(kernel\/src\/command-runner\.ts$|durable\/src\/run-lock\.ts$|pve-sim\/)|\.test\.ts$/,
+    except:
+      /^packages\/(kernel\/src\/command-runner\.ts|durable\/src\/(run-lock|scratch-disk)\.ts|pve-sim\/.*)$|\/adapters\/guard\.ts$|\.test\.ts$/,
     imports: /^(execa|node:child_process)$/,
   },
   {

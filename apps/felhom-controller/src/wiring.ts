@@ -2,12 +2,12 @@ import { join } from 'node:path';
 import type { Log } from '@felhom/cli/log.ts';
 import { fileMarkerStore } from '@felhom/durable/marker-store.ts';
 import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
-import { systemClock } from '@felhom/kernel/clock.ts';
+import { type Clock, systemClock } from '@felhom/kernel/clock.ts';
 import type { Config } from './config.ts';
 import type { EngineApi } from './engine/engine-api.ts';
 import { fileHistory } from './history/history.ts';
 import { marker, markerVersion } from './quiesce/marker.ts';
-import type { HistoryPort, MarkerPort, RecoverPorts, RunPorts } from './quiesce/ports.ts';
+import type { HistoryPort, MarkerPort, RecoverPorts, RunPorts, SystemPort } from './quiesce/ports.ts';
 
 /*
  * The one place that builds what touches the world. What loads undici, execa or pino is imported
@@ -41,6 +41,15 @@ export async function openEngine(env: NodeJS.ProcessEnv): Promise<EngineApi> {
   return openEngineApi({ socketPath: await findEngineSocket(env), commands: systemCommands });
 }
 
+/** The guest's own system: its boot, its shutdown, what we run in ourselves. */
+export async function openSystem(): Promise<SystemPort> {
+  const [{ systemPort }, { systemCommands }] = await Promise.all([
+    import('./adapters/system-port.ts'),
+    import('@felhom/kernel/command-runner.ts'),
+  ]);
+  return systemPort({ clock: systemClock, commands: systemCommands });
+}
+
 /** @throws Failure `config_missing` and `config_invalid` for the token's file and the agents. */
 export async function openAgent(config: Config, warn: (text: string) => void): Promise<AgentApi> {
   const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, { readBootId }] =
@@ -61,6 +70,9 @@ export async function openAgent(config: Config, warn: (text: string) => void): P
   });
   return rememberingRefusals(api, { stateDir, clock: systemClock });
 }
+
+/** Waits as time passes. */
+export const clock: Clock = systemClock;
 
 export interface RunRequest {
   config: Config;
@@ -94,10 +106,9 @@ export async function openRecover({
   progress,
   agent,
 }: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts>> {
-  const [{ lockPort }, { systemPort }, { systemCommands }, engine] = await Promise.all([
+  const [{ lockPort }, system, engine] = await Promise.all([
     import('./adapters/lock-port.ts'),
-    import('./adapters/system-port.ts'),
-    import('@felhom/kernel/command-runner.ts'),
+    openSystem(),
     openEngine(env),
   ]);
   const markers = openMarkers(config);
@@ -108,7 +119,7 @@ export async function openRecover({
     lock: lockPort({ runDir: config.run_dir, engineId: async () => await engineIdFor(engine, markers) }),
     agent,
     history: loggedHistory(openHistory(config), log),
-    system: systemPort({ clock: systemClock, commands: systemCommands }),
+    system,
     progress,
   };
   const close = async (): Promise<void> => {

@@ -4,7 +4,7 @@ import type { RunRecord } from '../history/history.ts';
 import { stackOf } from '../quiesce/marker.ts';
 import { graceMs, planQuiesce, type QuiescePlan, stopOrder } from '../quiesce/plan.ts';
 import type { KeptContainer, RunResult } from '../quiesce/result.ts';
-import { openEngine, openHistory, openMarkers } from '../wiring.ts';
+import { openEngine, openHistory, openMarkers, openSystem } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 import { inStack } from './names.ts';
 
@@ -30,10 +30,7 @@ export async function dryRun({ reporter, flags, env }: CommandContext): Promise<
   const engine = await openEngine(env);
   try {
     await engine.identity();
-    const { systemPort } = await import('../adapters/system-port.ts');
-    const { systemCommands } = await import('@felhom/kernel/command-runner.ts');
-    const { systemClock } = await import('@felhom/kernel/clock.ts');
-    const ownContainerId = await systemPort({ clock: systemClock, commands: systemCommands }).ownContainerId();
+    const ownContainerId = await (await openSystem()).ownContainerId();
     const owed = await owedStacks(config);
     const plan = planQuiesce({
       containers: await engine.list(),

@@ -2,11 +2,10 @@ import type { Log } from '@felhom/cli/log.ts';
 import { type SignalWatch, watchSignals } from '@felhom/cli/signals.ts';
 import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
 import type { DueAnswer } from '@felhom/guest-api/schema.ts';
-import { systemClock } from '@felhom/kernel/clock.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { type LoadedConfig, loadExistingConfig, locateConfig } from '../config.ts';
 import { completeRuns } from '../history/complete-runs.ts';
-import { openAgent, openHistory, openMarkers } from '../wiring.ts';
+import { clock, openAgent, openHistory, openMarkers } from '../wiring.ts';
 import { dueText } from './backup-due.ts';
 import type { CommandContext } from './context.ts';
 import { runOneBackup } from './run-backup.ts';
@@ -81,7 +80,7 @@ async function everyRound(watching: Watch): Promise<number> {
       if (failure.message !== told) log.warn(failure.message, { hint: failure.hint });
       told = failure.message;
     }
-    await systemClock.sleep(pauseMs * (0.9 + Math.random() * 0.2), signals.stop);
+    await clock.sleep(pauseMs * (0.9 + Math.random() * 0.2), signals.stop);
     pauseMs = Math.min(pauseMs * 2, longest);
   }
   return 0;
