@@ -119,7 +119,7 @@ interface OpenAgent {
 
 function openAgent({ url, fingerprint }: AgentAddress, timeouts: AgentTimeouts): OpenAgent {
   const pin = canonicalFingerprint(fingerprint);
-  if (pin === undefined || !/^https:\/\//.test(url)) {
+  if (pin === undefined || !url.startsWith('https://')) {
     throw new Failure('config_invalid', {
       message: pin === undefined ? `the fingerprint of ${url} is no SHA-256` : `${url} is no https:// address`,
       hint: 'On the host, felhom-agent status prints address and fingerprint.',

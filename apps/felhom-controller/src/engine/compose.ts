@@ -45,10 +45,17 @@ export function composeArguments({ project, service, composeFiles, envFiles, wor
 }
 
 /** Ours without what would point Compose or docker elsewhere. */
-export function composeEnvironment(env: Readonly<Record<string, string | undefined>>, socketPath: string): Record<string, string> {
+export function composeEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  socketPath: string,
+): Record<string, string> {
   const kept = Object.entries(env).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && !/^(COMPOSE_|DOCKER_)/.test(entry[0]),
   );
   const config = env['DOCKER_CONFIG'];
-  return { ...Object.fromEntries(kept), ...(config === undefined ? {} : { DOCKER_CONFIG: config }), DOCKER_HOST: `unix://${socketPath}` };
+  return {
+    ...Object.fromEntries(kept),
+    ...(config === undefined ? {} : { DOCKER_CONFIG: config }),
+    DOCKER_HOST: `unix://${socketPath}`,
+  };
 }

@@ -13,7 +13,9 @@ const status = z.enum(['created', 'running', 'paused', 'restarting', 'removing',
 const labels = z.record(z.string(), z.string()).nullish();
 
 /** `GET /containers/json` (Engine API 1.41 to 1.52), as far as we read it. */
-export const listAnswer = z.array(z.object({ Id: z.string(), Names: z.array(z.string()).nullish(), State: status, Labels: labels }));
+export const listAnswer = z.array(
+  z.object({ Id: z.string(), Names: z.array(z.string()).nullish(), State: status, Labels: labels }),
+);
 
 const healthcheck = z.object({
   Test: z.array(z.string()).nullish(),
@@ -129,12 +131,17 @@ function restartPolicyOf(name: string | null | undefined): RestartPolicy {
 }
 
 function splitList(text: string | undefined): string[] {
-  return (text ?? '').split(',').map((part) => part.trim()).filter((part) => part !== '');
+  return (text ?? '')
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
 }
 
 function namespacesOf({ HostConfig }: InspectAnswer): string[] {
   const modes = [HostConfig.NetworkMode, HostConfig.PidMode, HostConfig.IpcMode];
-  const holders = modes.flatMap((mode) => (mode?.startsWith('container:') === true ? [mode.slice('container:'.length)] : []));
+  const holders = modes.flatMap((mode) =>
+    mode?.startsWith('container:') === true ? [mode.slice('container:'.length)] : [],
+  );
   return [...new Set(holders)];
 }
 

@@ -67,7 +67,10 @@ export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookB
     events: async () => {
       const connection = new AbortController();
       const query = { filters: JSON.stringify({ type: ['container'] }) };
-      const stream = await http.open({ method: 'GET', path: '/events', query, boundMs: lookBoundMs }, connection.signal);
+      const stream = await http.open(
+        { method: 'GET', path: '/events', query, boundMs: lookBoundMs },
+        connection.signal,
+      );
       if (stream.status !== 200) throw refused({ status: stream.status, body: null }, 'send events', 'the engine');
       return followEvents(stream.body, connection);
     },
@@ -84,7 +87,11 @@ function refused(answer: EngineAnswer, verb: string, subject: string): Failure {
   });
 }
 
-function parseAnswer<T>(answer: EngineAnswer, schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } }, what: string): T {
+function parseAnswer<T>(
+  answer: EngineAnswer,
+  schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } },
+  what: string,
+): T {
   const parsed = answer.status === 200 ? schema.safeParse(answer.body) : { success: false as const };
   if (parsed.success) return parsed.data;
   throw new Failure('docker_unreachable', {

@@ -11,7 +11,12 @@ const keptBytes = 16 * 1024;
  * `docker exec` by the API: `sh -c COMMAND`, output kept up to 16 KiB. The engine has no way to end
  * an exec: when the bound passes it is left running and the exit code is null.
  */
-export async function execInContainer(http: EngineHttp, id: string, command: string, boundMs: number): Promise<ExecAnswer> {
+export async function execInContainer(
+  http: EngineHttp,
+  id: string,
+  command: string,
+  boundMs: number,
+): Promise<ExecAnswer> {
   const made = await http.call({
     method: 'POST',
     path: `/containers/${encodeURIComponent(id)}/exec`,
@@ -37,7 +42,10 @@ async function runAttached(http: EngineHttp, execId: string, boundMs: number): P
   const parts: Uint8Array[] = [];
   let size = 0;
   try {
-    const stream = await http.open({ method: 'POST', path: `/exec/${execId}/start`, body: { Detach: false, Tty: false }, boundMs }, limit);
+    const stream = await http.open(
+      { method: 'POST', path: `/exec/${execId}/start`, body: { Detach: false, Tty: false }, boundMs },
+      limit,
+    );
     for await (const part of stream.body) {
       size += part.byteLength;
       if (size <= keptBytes) parts.push(part);

@@ -53,7 +53,10 @@ export class EngineHttp {
   }
 
   /** A body that is read as it comes. The bound is for the answer's head; `signal` ends the body. */
-  async open(request: EngineRequest, signal: AbortSignal): Promise<{ status: number; body: AsyncIterable<Uint8Array> }> {
+  async open(
+    request: EngineRequest,
+    signal: AbortSignal,
+  ): Promise<{ status: number; body: AsyncIterable<Uint8Array> }> {
     const { prefix } = await this.#negotiated(Math.min(request.boundMs, 10_000));
     try {
       const answer = await this.#pool.request({
@@ -114,7 +117,10 @@ export class EngineHttp {
       message: late
         ? `docker did not answer ${request.method} ${request.path} within ${request.boundMs} ms`
         : `docker does not answer on ${this.socketPath} (${code})`,
-      hint: code === 'EACCES' ? 'Run as root, or as a member of the group docker.' : 'Look at: systemctl status docker; docker info',
+      hint:
+        code === 'EACCES'
+          ? 'Run as root, or as a member of the group docker.'
+          : 'Look at: systemctl status docker; docker info',
       cause: error,
     });
   }

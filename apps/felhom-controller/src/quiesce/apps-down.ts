@@ -38,7 +38,11 @@ export interface QuiesceInput {
 }
 
 /** Looks at what runs, now that the host is ready. Nothing is stopped yet. */
-export async function planRun({ run, owed, ownContainerId }: Pick<QuiesceInput, 'run' | 'owed' | 'ownContainerId'>): Promise<{
+export async function planRun({
+  run,
+  owed,
+  ownContainerId,
+}: Pick<QuiesceInput, 'run' | 'owed' | 'ownContainerId'>): Promise<{
   plan: QuiescePlan;
   debts: Debt[];
 }> {
@@ -74,7 +78,9 @@ export async function promise(input: QuiesceInput, plan: QuiescePlan, debts: rea
     after_start: [...(owed?.after_start ?? []), ...plan.afterStart],
   };
   const paths = new Set(plan.stop.flatMap(({ mounts }) => mounts.filter(isAppData).map(({ source }) => source)));
-  const synced = system.syncData([...paths], bounds.syncMs).catch((error: unknown) => run.warn(`sync -f: ${words(error)}`));
+  const synced = system
+    .syncData([...paths], bounds.syncMs)
+    .catch((error: unknown) => run.warn(`sync -f: ${words(error)}`));
   await tellDeadline(run, deadlineMs);
   await markers.write(marker);
   await synced;
@@ -104,7 +110,9 @@ export async function stopApps(input: QuiesceInput, plan: QuiescePlan, debts: De
   const { clock, engine } = run.ports;
   const halt = new AbortController();
   const settled = new AbortController();
-  void watch.until(({ lost, status }) => lost !== null || status?.phase !== 'ready', settled.signal).then(() => halt.abort());
+  void watch
+    .until(({ lost, status }) => lost !== null || status?.phase !== 'ready', settled.signal)
+    .then(() => halt.abort());
   void Promise.race([aborted(run.options.stop), aborted(deadline)]).then(() => halt.abort());
   const eventsOpening = openEvents(run);
   const commandsFailed = await runBeforeStop(run, plan, halt.signal);
@@ -122,7 +130,18 @@ export async function stopApps(input: QuiesceInput, plan: QuiescePlan, debts: De
   const states = halted ? null : await engine.inspect(plan.stop.map(({ id }) => id)).catch(() => null);
   const seen = new Map(states?.map((state, index) => [plan.stop[index]?.id ?? '', state]));
   const anySent = [...stops.values()].some(({ sentAtMs }) => sentAtMs !== null);
-  return { plan, debts, stops, seen, events, eventsTrouble, commandsFailed, stopBeganMs, firstStopMs: anySent ? firstStopMs : null, halted };
+  return {
+    plan,
+    debts,
+    stops,
+    seen,
+    events,
+    eventsTrouble,
+    commandsFailed,
+    stopBeganMs,
+    firstStopMs: anySent ? firstStopMs : null,
+    halted,
+  };
 }
 
 /** Marks in the timeline when each stack goes down and is down. */
@@ -165,7 +184,9 @@ async function commandTrouble({ ports, options }: Run, containerId: string, comm
     const { exitCode, output } = await ports.engine.exec(containerId, command, { boundMs: options.bounds.commandMs });
     if (exitCode === 0) return null;
     const said = output.trim().split('\n').at(-1) ?? '';
-    return exitCode === null ? 'it took too long' : `exit code ${exitCode}${said === '' ? '' : ` (${said.slice(0, 200)})`}`;
+    return exitCode === null
+      ? 'it took too long'
+      : `exit code ${exitCode}${said === '' ? '' : ` (${said.slice(0, 200)})`}`;
   } catch (error) {
     return words(error);
   }

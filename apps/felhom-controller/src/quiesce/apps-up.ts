@@ -74,7 +74,11 @@ function countByStack({ debts }: AppsDown): Map<string, number> {
 }
 
 /** Everything that is needed is up by now: a disk that cannot be written only leaves a marker that is settled again. */
-async function settleMarker(run: Run, guard: StartedGuard, left: { debts: Marker['debts']; after_start: OwedCommand[] }): Promise<void> {
+async function settleMarker(
+  run: Run,
+  guard: StartedGuard,
+  left: { debts: Marker['debts']; after_start: OwedCommand[] },
+): Promise<void> {
   const { markers } = run.ports;
   try {
     if (left.debts.length === 0 && left.after_start.length === 0) {

@@ -37,11 +37,13 @@ export async function capture(run: Run, watch: JobWatch, down: AppsDown, deadlin
   const found = await watch.until(isDecided, AbortSignal.any([ends, noTask.signal]));
   accepted.abort();
   // A thawed guest's clock has jumped past deadlines that nobody missed: one more poll before believing it.
-  const view = isDecided(found) || run.options.stop.aborted ? found : await watch.pollOnce(run.options.bounds.lastPollMs);
+  const view =
+    isDecided(found) || run.options.stop.aborted ? found : await watch.pollOnce(run.options.bounds.lastPollMs);
   if (isProven(view)) return proven(run, down);
   if (run.options.stop.aborted) return end('the run was asked to end');
   if (view.lost !== null) return end(`the agent gave the job up: ${view.lost.message}`);
-  if (isTerminal(view.status)) return end(view.status?.error?.message ?? `the job ended as ${view.status?.phase ?? 'unknown'}`);
+  if (isTerminal(view.status))
+    return end(view.status?.error?.message ?? `the job ended as ${view.status?.phase ?? 'unknown'}`);
   if (noTask.signal.aborted) return end('the host started no task', true);
   return end(`no proof within ${Math.round(run.options.bounds.maxQuiesceMs / 1_000)} s${trouble(view)}`);
 }
@@ -66,7 +68,8 @@ async function sayQuiesced(run: Run, watch: JobWatch, ends: AbortSignal): Promis
       run.mark('quiesced');
       return null;
     } catch (error) {
-      if (ends.aborted) return run.options.stop.aborted ? 'the run was asked to end' : 'the agent could not be told in time';
+      if (ends.aborted)
+        return run.options.stop.aborted ? 'the run was asked to end' : 'the agent could not be told in time';
       if (!(error instanceof AgentError) || !error.outcomeUnknown) return words(error);
       const view = watch.view();
       // The answer was lost and not the request: the job has moved on.

@@ -5,8 +5,8 @@ import type { AppsUp } from './apps-up.ts';
 import type { BackupEnd } from './cycle.ts';
 import type { HealthEnd } from './health.ts';
 import { stackOf } from './marker.ts';
-import type { Run } from './run.ts';
 import type { KeptContainer, RunResult, StackResult } from './result.ts';
+import type { Run } from './run.ts';
 
 /** What the end of a run is made of. */
 export interface Conclusion {
@@ -95,7 +95,9 @@ function stopsBegan({ plan, stops }: AppsDown): Map<string, number> {
 function overallDowntime(down: AppsDown, up: AppsUp): number | null {
   const began = [...stopsBegan(down).values()];
   const ended = [...up.upAtMs.values()];
-  return began.length === 0 || ended.length === 0 || up.owed.length > 0 ? null : round(Math.max(...ended) - Math.min(...began));
+  return began.length === 0 || ended.length === 0 || up.owed.length > 0
+    ? null
+    : round(Math.max(...ended) - Math.min(...began));
 }
 
 function stackResults(down: AppsDown, up: AppsUp | null, health: HealthEnd | null): StackResult[] {
@@ -125,7 +127,10 @@ function isKilled({ seen }: AppsDown, id: string): boolean {
   return state != null && (state.exitCode === 137 || state.oomKilled);
 }
 
-function slowestStop({ stops }: AppsDown, containers: readonly { id: string; name: string }[]): StackResult['slowest_stop'] {
+function slowestStop(
+  { stops }: AppsDown,
+  containers: readonly { id: string; name: string }[],
+): StackResult['slowest_stop'] {
   let slowest: StackResult['slowest_stop'] = null;
   for (const { id, name } of containers) {
     const stop = stops.get(id);
@@ -138,7 +143,11 @@ function slowestStop({ stops }: AppsDown, containers: readonly { id: string; nam
 
 /** What kept running, on purpose or because it did not stop. */
 export function keptRunning(down: AppsDown): KeptContainer[] {
-  const stuck = stillUp(down).map((container) => ({ stack: stackOf(container), container: container.name, why: 'still-running' }));
+  const stuck = stillUp(down).map((container) => ({
+    stack: stackOf(container),
+    container: container.name,
+    why: 'still-running',
+  }));
   return [...down.plan.kept, ...stuck];
 }
 

@@ -1,5 +1,5 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
-import { type AppsDown, type QuiesceInput, planRun, promise, stillUp, stopApps } from './apps-down.ts';
+import { type AppsDown, planRun, promise, type QuiesceInput, stillUp, stopApps } from './apps-down.ts';
 import { resumeApps } from './apps-up.ts';
 import { type CaptureEnd, capture } from './capture.ts';
 import { type Conclusion, concludeRun } from './conclude.ts';
@@ -35,7 +35,14 @@ export interface BackupEnd {
   failure: Failure | null;
 }
 
-const nothing: Omit<Conclusion, 'outcome' | 'failures'> = { grade: null, gradeReason: null, status: null, down: null, up: null, health: null };
+const nothing: Omit<Conclusion, 'outcome' | 'failures'> = {
+  grade: null,
+  gradeReason: null,
+  status: null,
+  down: null,
+  up: null,
+  health: null,
+};
 
 /** One backup run. What happens to the run is in its end; thrown is only what comes before there is a run (`busy`, docker absent). */
 export async function runBackup(ports: RunPorts, options: BackupOptions): Promise<BackupEnd> {
@@ -68,7 +75,12 @@ async function underLock(run: Run): Promise<BackupEnd> {
     const gate = await openGate(run);
     if (gate.kind === 'over') {
       guard.disarm();
-      return concludeRun(run, { ...nothing, outcome: gate.stop.outcome, failures: [gate.stop.failure], status: gate.watch?.view().status ?? null });
+      return concludeRun(run, {
+        ...nothing,
+        outcome: gate.stop.outcome,
+        failures: [gate.stop.failure],
+        status: gate.watch?.view().status ?? null,
+      });
     }
     try {
       if (gate.kind === 'passed') {
@@ -110,7 +122,12 @@ async function quiesced(
     own.guard.disarm();
     settled.abort();
     await cancelJob(run, true);
-    return concludeRun(run, { ...nothing, outcome: 'aborted', failures: [asFailure(error)], status: watch.view().status });
+    return concludeRun(run, {
+      ...nothing,
+      outcome: 'aborted',
+      failures: [asFailure(error)],
+      status: watch.view().status,
+    });
   }
   const down = await stopApps(input, plan, debts);
   const nothingStopped = plan.stop.length > 0 && !down.halted && stillUp(down).length === plan.stop.length;
@@ -124,11 +141,18 @@ async function quiesced(
   await cancelling;
   const { grade, reason } = judgeGrade(gatherEvidence(down, captured, up, watch.view().status));
   const conclusion = { ...nothing, down, up, grade, gradeReason: reason };
-  if (nothingStopped) return concludeRun(run, { ...conclusion, outcome: 'failed', grade: null, failures: [nothingStoppedFailure()] });
+  if (nothingStopped)
+    return concludeRun(run, { ...conclusion, outcome: 'failed', grade: null, failures: [nothingStoppedFailure()] });
   return finish(run, watch, conclusion);
 }
 
-const noneStopped: CaptureEnd = { proven: false, early: 'nothing could be stopped', cancelJob: true, runningAtProof: null, eventsBroken: null };
+const noneStopped: CaptureEnd = {
+  proven: false,
+  early: 'nothing could be stopped',
+  cancelJob: true,
+  runningAtProof: null,
+  eventsBroken: null,
+};
 
 /** A fault of ours here must not keep the apps down. */
 async function captureSafely(run: Run, watch: JobWatch, down: AppsDown, deadline: AbortSignal): Promise<CaptureEnd> {
@@ -141,12 +165,18 @@ async function captureSafely(run: Run, watch: JobWatch, down: AppsDown, deadline
 }
 
 /** Follows the job with the apps up, watches their health meanwhile, and reports. */
-async function finish(run: Run, watch: JobWatch, sofar: Omit<Conclusion, 'outcome' | 'failures' | 'health'>): Promise<BackupEnd> {
+async function finish(
+  run: Run,
+  watch: JobWatch,
+  sofar: Omit<Conclusion, 'outcome' | 'failures' | 'health'>,
+): Promise<BackupEnd> {
   const { engine, clock, agent } = run.ports;
   const notWaited: { outcome: RunResult['outcome']; failure: null } = { outcome: 'running', failure: null };
   const [followed, health] = await Promise.all([
     run.options.wait ? followJob(run, watch) : notWaited,
-    sofar.up === null || !run.options.wait ? null : watchHealth({ engine, clock }, sofar.up.paid, run.options.bounds, run.options.stop),
+    sofar.up === null || !run.options.wait
+      ? null
+      : watchHealth({ engine, clock }, sofar.up.paid, run.options.bounds, run.options.stop),
   ]);
   run.mark(followed.outcome);
   const status = watch.view().status;
@@ -160,8 +190,14 @@ async function finish(run: Run, watch: JobWatch, sofar: Omit<Conclusion, 'outcom
     failures: followed.failure === null ? [] : [followed.failure],
   });
   if (isGraded && run.jobId !== null) {
-    const reported = await reportRun({ agent, clock }, run.jobId, reportBody(end.result), run.options.bounds.pollRetryMs);
-    if (reported.kind !== 'accepted') run.warn(`the host was not told how the apps did (${reported.why}): it calls this backup crash-consistent`);
+    const reported = await reportRun(
+      { agent, clock },
+      run.jobId,
+      reportBody(end.result),
+      run.options.bounds.pollRetryMs,
+    );
+    if (reported.kind !== 'accepted')
+      run.warn(`the host was not told how the apps did (${reported.why}): it calls this backup crash-consistent`);
   }
   return end;
 }
@@ -170,7 +206,9 @@ async function startGuard(run: Run): Promise<StartedGuard> {
   try {
     return await run.ports.guard.start();
   } catch (error) {
-    run.warn(`no guard could be started (${words(error)}): if this process dies, the recovery timer brings the apps back`);
+    run.warn(
+      `no guard could be started (${words(error)}): if this process dies, the recovery timer brings the apps back`,
+    );
     return { arm: () => undefined, disarm: () => undefined };
   }
 }
@@ -192,7 +230,13 @@ function leftToBoot(run: Run, watch: JobWatch, down: AppsDown): BackupEnd {
     'the guest is shutting down: its apps are started at the next boot',
     'Nothing to do: felhom-controller recover runs at boot.',
   );
-  return concludeRun(run, { ...nothing, outcome: 'interrupted', failures: [failure], down, status: watch.view().status });
+  return concludeRun(run, {
+    ...nothing,
+    outcome: 'interrupted',
+    failures: [failure],
+    down,
+    status: watch.view().status,
+  });
 }
 
 function nothingStoppedFailure(): Failure {

@@ -10,7 +10,11 @@ const retryMs = 500;
  * Writes the end of every run that began and never ended, and reports it as crash-consistent. A
  * restored copy is told apart by the agent: its run is another guest's past and is not reported.
  */
-export async function closeDeadRuns(ports: RecoverPorts, owed: readonly OwedContainer[], warn: (text: string) => void): Promise<void> {
+export async function closeDeadRuns(
+  ports: RecoverPorts,
+  owed: readonly OwedContainer[],
+  warn: (text: string) => void,
+): Promise<void> {
   try {
     for (const run of await ports.history.unfinished()) {
       const result = deadResult(run, owed);

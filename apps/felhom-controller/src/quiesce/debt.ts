@@ -30,7 +30,8 @@ export function judgeDebt(debt: Debt, state: ContainerState | null, known: DebtK
   const looped = debt.was === 'restarting';
   switch (state.status) {
     case 'running':
-      if (hasNewStart && (known.startedByUs || !looped || isReplacement)) return { kind: 'paid', how: looped ? 'crash_loop' : 'running' };
+      if (hasNewStart && (known.startedByUs || !looped || isReplacement))
+        return { kind: 'paid', how: looped ? 'crash_loop' : 'running' };
       return known.untouched ? { kind: 'paid', how: 'untouched' } : { kind: 'stop_then_start' };
     case 'restarting':
       if (known.untouched && looped) return { kind: 'paid', how: 'untouched' };
@@ -40,7 +41,8 @@ export function judgeDebt(debt: Debt, state: ContainerState | null, known: DebtK
       if (hasNewStart || known.untouched) return { kind: 'paid', how: 'running' };
       return { kind: 'stop_then_start' };
     case 'exited':
-      if (hasNewStart && !isReplacement && endedAsMeant(debt, state, known)) return { kind: 'paid', how: looped ? 'crash_loop' : 'ended' };
+      if (hasNewStart && !isReplacement && endedAsMeant(debt, state, known))
+        return { kind: 'paid', how: looped ? 'crash_loop' : 'ended' };
       return { kind: 'start' };
     case 'created':
       return { kind: 'start' };
@@ -61,18 +63,32 @@ function endedAsMeant(debt: Debt, state: ContainerState, known: DebtKnowledge): 
  * The container that took a debt's place (`compose up` made it anew meanwhile): same project,
  * service and number, else same service with a number that is not owed itself; a plain one by name.
  */
-export function findReplacement(debt: Debt, containers: readonly ContainerState[], taken: ReadonlySet<string>): ContainerState | null {
-  const free = containers.filter((container) => !container.oneoff && !taken.has(container.id) && container.status !== 'removing');
-  if (debt.project === null) return free.find((container) => container.project === null && container.name === debt.name) ?? null;
+export function findReplacement(
+  debt: Debt,
+  containers: readonly ContainerState[],
+  taken: ReadonlySet<string>,
+): ContainerState | null {
+  const free = containers.filter(
+    (container) => !container.oneoff && !taken.has(container.id) && container.status !== 'removing',
+  );
+  if (debt.project === null)
+    return free.find((container) => container.project === null && container.name === debt.name) ?? null;
   const peers = free.filter((container) => container.project === debt.project && container.service === debt.service);
   return peers.find((container) => container.number === debt.number) ?? null;
 }
 
 /** After Compose made missing containers anew: one of the service that was not there before. */
-export function findNewcomer(debt: Debt, containers: readonly ContainerState[], before: ReadonlySet<string>): ContainerState | null {
+export function findNewcomer(
+  debt: Debt,
+  containers: readonly ContainerState[],
+  before: ReadonlySet<string>,
+): ContainerState | null {
   const newcomers = containers.filter(
     (container) =>
-      !container.oneoff && !before.has(container.id) && container.project === debt.project && container.service === debt.service,
+      !container.oneoff &&
+      !before.has(container.id) &&
+      container.project === debt.project &&
+      container.service === debt.service,
   );
   return newcomers.find((container) => container.number === debt.number) ?? newcomers[0] ?? null;
 }
@@ -81,7 +97,12 @@ export function findNewcomer(debt: Debt, containers: readonly ContainerState[], 
  * With a marker that nobody can read, docker itself remembers: what ended after the marker was
  * written. Left out: one-off runs, and tasks that others wait for to complete (they are done).
  */
-export function debtsFromEngine(containers: readonly ContainerState[], sinceMs: number, runId: string, toDebt: (container: ContainerState) => Debt): Debt[] {
+export function debtsFromEngine(
+  containers: readonly ContainerState[],
+  sinceMs: number,
+  runId: string,
+  toDebt: (container: ContainerState) => Debt,
+): Debt[] {
   const completed = new Set(
     containers.flatMap((container) =>
       container.dependencies

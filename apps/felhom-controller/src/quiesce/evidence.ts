@@ -6,7 +6,12 @@ import type { GradeEvidence } from './grade.ts';
 import { hasWritableData } from './plan.ts';
 
 /** Gathers what the grade is judged by. */
-export function gatherEvidence(down: AppsDown, captured: CaptureEnd, up: AppsUp, status: JobStatus | null): GradeEvidence {
+export function gatherEvidence(
+  down: AppsDown,
+  captured: CaptureEnd,
+  up: AppsUp,
+  status: JobStatus | null,
+): GradeEvidence {
   return {
     stops: down.plan.stop.map((container) => {
       const state = down.seen.get(container.id);

@@ -1,8 +1,8 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import { isTerminal, type JobView, type JobWatch } from './job-watch.ts';
-import type { Run } from './run.ts';
-import type { RunResult } from './result.ts';
 import { interruptionFailure } from './interruption.ts';
+import { isTerminal, type JobView, type JobWatch } from './job-watch.ts';
+import type { RunResult } from './result.ts';
+import type { Run } from './run.ts';
 
 export interface FollowEnd {
   outcome: RunResult['outcome'];
@@ -37,7 +37,10 @@ function judgeFollow(run: Run, view: JobView): FollowEnd {
   if (phase === 'failed' || phase === 'cancelled') {
     const error = view.status?.error;
     const message = `${error?.message ?? `the backup was ${phase}`}; the apps are running`;
-    const failure = new Failure('backup_failed', { message, hint: error?.hint ?? 'Look at the job on the host: felhom-agent backup status' });
+    const failure = new Failure('backup_failed', {
+      message,
+      hint: error?.hint ?? 'Look at the job on the host: felhom-agent backup status',
+    });
     return { outcome: phase === 'failed' ? 'failed' : 'aborted', failure };
   }
   if (run.options.stop.aborted) {

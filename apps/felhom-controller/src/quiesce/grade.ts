@@ -30,12 +30,16 @@ export interface GradeEvidence {
 /** The grade, and where it is not the best one every reason for that, the weightiest first. */
 export function judgeGrade(evidence: GradeEvidence): { grade: Grade; reason: string | null } {
   const reasons = [
-    ...(evidence.resumedEarly === null ? [] : [`the apps came back before the snapshot was proven: ${evidence.resumedEarly}`]),
+    ...(evidence.resumedEarly === null
+      ? []
+      : [`the apps came back before the snapshot was proven: ${evidence.resumedEarly}`]),
     ...(evidence.hostDegraded === null ? [] : [evidence.hostDegraded]),
     ...evidence.stops.flatMap(stopReason),
     ...evidence.startedMeanwhile.map((name) => `${name} was started between the stop and the snapshot`),
     ...runningReasons(evidence),
-    ...(evidence.eventsBroken === null ? [] : [`nobody saw whether something started meanwhile: ${evidence.eventsBroken}`]),
+    ...(evidence.eventsBroken === null
+      ? []
+      : [`nobody saw whether something started meanwhile: ${evidence.eventsBroken}`]),
     ...evidence.commandsFailed,
   ];
   if (reasons.length === 0) return { grade: 'app-consistent', reason: null };

@@ -38,7 +38,10 @@ export async function watchHealth(
     });
     if (open.length > 0) await clock.sleep(lookEveryMs, stop);
   }
-  const missing = new Set([...open.map(({ debt }) => stackOf(debt)), ...paid.filter(({ debt }) => unhealthy.includes(debt.name)).map(({ debt }) => stackOf(debt))]);
+  const missing = new Set([
+    ...open.map(({ debt }) => stackOf(debt)),
+    ...paid.filter(({ debt }) => unhealthy.includes(debt.name)).map(({ debt }) => stackOf(debt)),
+  ]);
   for (const stack of missing) healthyAtMs.delete(stack);
   return { healthyAtMs, unhealthy };
 }

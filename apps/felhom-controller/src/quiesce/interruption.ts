@@ -7,7 +7,11 @@ export function isTerminated(stop: AbortSignal): boolean {
 }
 
 /** The failure of a run that was asked to end; `state` says how the apps are now. */
-export function interruptionFailure(stop: AbortSignal, state: string, hint = 'Start again: felhom-controller backup now'): Failure {
+export function interruptionFailure(
+  stop: AbortSignal,
+  state: string,
+  hint = 'Start again: felhom-controller backup now',
+): Failure {
   const terminated = isTerminated(stop);
   return new Failure(terminated ? 'terminated' : 'interrupted', {
     message: `${terminated ? 'asked to end by SIGTERM' : 'interrupted from the keyboard'}; ${state}`,

@@ -78,7 +78,8 @@ export function watchJob({ agent, clock, jobId, bounds, onStatus }: JobWatchOpti
     wake();
   };
   void (async () => {
-    while (!ended.signal.aborted && view.lost === null && !isTerminal(view.status)) await poll(bounds.pollSeconds, ended.signal);
+    while (!ended.signal.aborted && view.lost === null && !isTerminal(view.status))
+      await poll(bounds.pollSeconds, ended.signal);
   })();
 
   return {

@@ -55,7 +55,11 @@ function wantedEdges(container: Ordered, all: readonly Ordered[]): Edge[] {
 
 /** Docker keeps the id in `container:…`, or the name where somebody typed a name. */
 export function isReferenceTo(reference: string, container: { id: string; name: string }): boolean {
-  return reference === container.id || reference === container.name || (reference.length >= 12 && container.id.startsWith(reference));
+  return (
+    reference === container.id ||
+    reference === container.name ||
+    (reference.length >= 12 && container.id.startsWith(reference))
+  );
 }
 
 /** The same edges seen from the other end: who must be down before this one is stopped. */
@@ -76,6 +80,6 @@ export function startLevels(dependencies: Dependencies): string[][] {
     return own;
   };
   const levels: string[][] = [];
-  for (const id of dependencies.keys()) (levels[level(id)] ??= []).push(id);
+  for (const id of dependencies.keys()) levels[level(id)] = [...(levels[level(id)] ?? []), id];
   return levels;
 }

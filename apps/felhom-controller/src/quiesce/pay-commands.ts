@@ -26,10 +26,16 @@ export async function payCommands(
   return { owed: results.flatMap(({ command, why }) => (why === null ? [] : [{ command, why }])) };
 }
 
-async function tryCommand(engine: Engine, { stack, service, command }: OwedCommand, boundMs: number): Promise<string | null> {
+async function tryCommand(
+  engine: Engine,
+  { stack, service, command }: OwedCommand,
+  boundMs: number,
+): Promise<string | null> {
   try {
     const running = await engine.listRunning();
-    const container = running.find((each) => each.project === stack && each.service === service && each.status === 'running');
+    const container = running.find(
+      (each) => each.project === stack && each.service === service && each.status === 'running',
+    );
     if (container === undefined) return `after_start: ${service} does not run`;
     const { exitCode, output } = await engine.exec(container.id, command, { boundMs });
     if (exitCode === 0) return null;

@@ -37,7 +37,12 @@ export function newTracker(debt: Debt, history: DebtHistory | undefined): DebtTr
 }
 
 /** One try: looks, acts, looks again, until it is paid or nothing more can be done for now. Never throws. */
-export async function payOne(ports: PayPorts, tracker: DebtTracker, all: readonly DebtTracker[], options: PayOptions): Promise<void> {
+export async function payOne(
+  ports: PayPorts,
+  tracker: DebtTracker,
+  all: readonly DebtTracker[],
+  options: PayOptions,
+): Promise<void> {
   try {
     if (tracker.known.seenDown) {
       tracker.known.seenDown = false;
@@ -94,7 +99,12 @@ async function start({ engine }: PayPorts, tracker: DebtTracker, { bounds }: Pay
 }
 
 /** Its container is gone: what took its place, else what Compose makes from the recorded files. */
-async function replace(ports: PayPorts, tracker: DebtTracker, all: readonly DebtTracker[], options: PayOptions): Promise<boolean> {
+async function replace(
+  ports: PayPorts,
+  tracker: DebtTracker,
+  all: readonly DebtTracker[],
+  options: PayOptions,
+): Promise<boolean> {
   const { debt } = tracker;
   const taken = new Set(all.filter((other) => other !== tracker).map((other) => other.id));
   const before = await ports.engine.list();

@@ -96,7 +96,12 @@ async function endStopsInFlight(
 }
 
 /** One try for everything unpaid, each as soon as what it needs is up. */
-async function payRound(ports: PayPorts, trackers: readonly DebtTracker[], dependencies: Dependencies, options: PayOptions): Promise<void> {
+async function payRound(
+  ports: PayPorts,
+  trackers: readonly DebtTracker[],
+  dependencies: Dependencies,
+  options: PayOptions,
+): Promise<void> {
   const byId = new Map(trackers.map((tracker) => [tracker.debt.id, tracker]));
   const tasks = new Map<string, Promise<void>>();
   const begin = (tracker: DebtTracker): Promise<void> => {

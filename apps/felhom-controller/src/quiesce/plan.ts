@@ -98,13 +98,19 @@ function keepNamespaceHolders(ran: readonly ContainerState[], why: Map<string, s
   }
 }
 
-function plannedCommands(stop: readonly ContainerState[], policy: QuiescePolicy): Pick<QuiescePlan, 'beforeStop' | 'afterStart'> {
+function plannedCommands(
+  stop: readonly ContainerState[],
+  policy: QuiescePolicy,
+): Pick<QuiescePlan, 'beforeStop' | 'afterStart'> {
   const beforeStop: PlannedCommand[] = [];
   const afterStart: OwedCommand[] = [];
   for (const stack of new Set(stop.map(stackOf))) {
     const own = Object.hasOwn(policy.stacks, stack) ? policy.stacks[stack] : undefined;
     const before = own?.before_stop === undefined ? null : parseServiceCommand(own.before_stop);
-    const runsIn = stop.find((container) => stackOf(container) === stack && container.service === before?.service && container.status === 'running');
+    const runsIn = stop.find(
+      (container) =>
+        stackOf(container) === stack && container.service === before?.service && container.status === 'running',
+    );
     if (before !== null && runsIn !== undefined) beforeStop.push({ stack, ...before, containerId: runsIn.id });
     const after = own?.after_start === undefined ? null : parseServiceCommand(own.after_start);
     if (after !== null) afterStart.push({ stack, ...after });
@@ -144,7 +150,9 @@ export function toDebt(container: ContainerState, all: readonly ContainerState[]
     stop_grace_ms: graceMs(container),
     health_limit_ms: container.health.startLimitMs,
     dependencies: container.dependencies.map(({ service, condition }) => ({ service, condition })),
-    namespaces_of: container.namespacesOf.map((reference) => all.find((other) => isReferenceTo(reference, other))?.id ?? reference),
+    namespaces_of: container.namespacesOf.map(
+      (reference) => all.find((other) => isReferenceTo(reference, other))?.id ?? reference,
+    ),
     compose_files: container.composeFiles,
     env_files: container.envFiles,
     working_dir: container.workingDir,

@@ -135,7 +135,11 @@ async function forgive(
 const lookAgainMs = 200;
 
 /** The lock, or why there is none to have: a live run looks after its own, a hung one is ended. */
-async function takeLock(ports: RecoverPorts, { bounds, stop }: RecoverOptions, warn: (text: string) => void): Promise<HeldLock | 'held' | Failure> {
+async function takeLock(
+  ports: RecoverPorts,
+  { bounds, stop }: RecoverOptions,
+  warn: (text: string) => void,
+): Promise<HeldLock | 'held' | Failure> {
   const { lock, clock } = ports;
   const beganMs = clock.monotonicMs();
   let childrenSinceMs: number | null = null;
@@ -153,7 +157,10 @@ async function takeLock(ports: RecoverPorts, { bounds, stop }: RecoverOptions, w
       } else {
         // The holder is dead, or has not said yet who it is; what keeps the lock are its children.
         childrenSinceMs ??= clock.monotonicMs();
-        const limitMs = holder?.deadlineMs == null ? bounds.hungHolderMs : Math.max(0, holder.deadlineMs - clock.nowMs()) + bounds.hungHolderMs;
+        const limitMs =
+          holder?.deadlineMs == null
+            ? bounds.hungHolderMs
+            : Math.max(0, holder.deadlineMs - clock.nowMs()) + bounds.hungHolderMs;
         if (clock.monotonicMs() - childrenSinceMs >= Math.min(limitMs, bounds.maxQuiesceMs + bounds.hungHolderMs)) {
           warn('programs that a dead run has left behind are ended');
           await lock.endChildren();

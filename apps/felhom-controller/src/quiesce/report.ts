@@ -29,7 +29,8 @@ export async function reportRun(
       } catch (error) {
         why = error instanceof Error ? error.message : String(error);
         if (error instanceof AgentError && error.kind === 'restored_copy') return { kind: 'not_ours', why };
-        if (error instanceof AgentError && !error.outcomeUnknown && error.kind !== 'failed') return { kind: 'untold', why };
+        if (error instanceof AgentError && !error.outcomeUnknown && error.kind !== 'failed')
+          return { kind: 'untold', why };
         await clock.sleep(retryMs * attempt, limit.signal);
       }
     }
@@ -46,7 +47,9 @@ export function reportBody(result: RunResult): ReportBody {
     grade: result.grade ?? 'crash-consistent',
     grade_reason: result.grade_reason?.slice(0, 1024) ?? null,
     downtime_ms: result.downtime_ms,
-    kept_running: result.kept_running.slice(0, 1024).map(({ stack, container, why }) => `${stack}/${container} (${why})`.slice(0, 256)),
+    kept_running: result.kept_running
+      .slice(0, 1024)
+      .map(({ stack, container, why }) => `${stack}/${container} (${why})`.slice(0, 256)),
     timeline: result.timeline.slice(0, 2048).map((entry) => ({ ...entry, event: entry.event.slice(0, 128) })),
   };
 }

@@ -47,7 +47,12 @@ export async function settleMarker(ports: SettlePorts, read: MarkerRead, options
   }
 }
 
-async function settleKnown(ports: SettlePorts, marker: Marker, options: SettleOptions, mayWrite: boolean): Promise<SettleEnd> {
+async function settleKnown(
+  ports: SettlePorts,
+  marker: Marker,
+  options: SettleOptions,
+  mayWrite: boolean,
+): Promise<SettleEnd> {
   const { bounds, inheritFds, warn } = options;
   const started: string[] = [];
   const onPaid = (debt: { name: string }): void => void started.push(debt.name);
@@ -90,7 +95,12 @@ async function settleNewer(ports: SettlePorts, version: number, options: SettleO
     read.kind === 'present'
       ? await settleKnown(ports, read.value, options, false)
       : { left: null, started: [], owed: [], failure: null };
-  const state = read.kind === 'present' ? (end.owed.length === 0 ? 'all apps it names are running' : 'some apps it names are down') : 'it cannot be understood at all';
+  const state =
+    read.kind === 'present'
+      ? end.owed.length === 0
+        ? 'all apps it names are running'
+        : 'some apps it names are down'
+      : 'it cannot be understood at all';
   return {
     ...end,
     failure: new Failure('state_newer', {
@@ -107,7 +117,9 @@ async function settleUnreadable(
   options: SettleOptions,
 ): Promise<SettleEnd> {
   const containers = await ports.engine.list();
-  const debts = debtsFromEngine(containers, mtimeMs, 'unreadable', (container) => toDebt(container, containers, 'unreadable'));
+  const debts = debtsFromEngine(containers, mtimeMs, 'unreadable', (container) =>
+    toDebt(container, containers, 'unreadable'),
+  );
   const since = new Date(mtimeMs).toISOString();
   const known: Marker = {
     run_id: 'unreadable',

@@ -31,7 +31,11 @@ export interface StopOptions {
  * dependents first. One that does not stop holds nothing up: at its grace + margin it is given up,
  * and what it needs is stopped all the same. Returns at once when halted.
  */
-export async function stopAll(targets: readonly StopTarget[], dependencies: Dependencies, options: StopOptions): Promise<Map<string, StopOutcome>> {
+export async function stopAll(
+  targets: readonly StopTarget[],
+  dependencies: Dependencies,
+  options: StopOptions,
+): Promise<Map<string, StopOutcome>> {
   const outcomes = new Map<string, StopOutcome>(
     targets.map(({ id }) => [id, { sentAtMs: null, answeredAtMs: null, failure: null }]),
   );
