@@ -196,10 +196,15 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       const events = await subject.settle(engine.events());
       await subject.start('watched');
       await subject.settle(engine.stop(id, enough));
-      const found = await subject.settle(events.next((event) => event.containerId === id && event.action === 'die', new AbortController().signal));
+      const found = await subject.settle(
+        events.next((event) => event.containerId === id && event.action === 'die', new AbortController().signal),
+      );
       expect(found?.name).toBe((await look(id)).name);
       const own = events.seen().filter((event) => event.containerId === id);
-      expect(own.map(({ action }) => action).filter((action) => action === 'start' || action === 'die')).toEqual(['start', 'die']);
+      expect(own.map(({ action }) => action).filter((action) => action === 'start' || action === 'die')).toEqual([
+        'start',
+        'die',
+      ]);
       expect(Math.abs((own[0]?.timeMs ?? 0) - Date.parse((await look(id)).startedAt))).toBeLessThan(2_000);
       expect(events.broken()).toBeNull();
       events.close();
@@ -208,7 +213,10 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
 
     it('runs a command in a container and tells how it ended', async () => {
       const id = await running('exec', { kind: 'serves', restart: 'no' });
-      expect(await subject.settle(engine.exec(id, 'echo ready; exit 4', enough))).toEqual({ exitCode: 4, output: 'ready\n' });
+      expect(await subject.settle(engine.exec(id, 'echo ready; exit 4', enough))).toEqual({
+        exitCode: 4,
+        output: 'ready\n',
+      });
     });
   });
 }

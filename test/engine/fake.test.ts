@@ -1,6 +1,6 @@
+import { parseDependencies } from 'felhom-controller/engine/container-json.ts';
 import { type ContainerSpec, fakeEngine } from '../simulation/fake-engine.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
-import { parseDependencies } from 'felhom-controller/engine/container-json.ts';
 import { engineContract, type Wanted } from './contract.ts';
 
 engineContract('the engine in memory', async () => {

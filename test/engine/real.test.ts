@@ -14,7 +14,18 @@ engineContract('the real engine', async () => {
     engine,
     make: async (name, wanted) => {
       made.push(prefix + name);
-      return (await must('docker', ['create', '--name', prefix + name, ...flags(wanted), 'felhom/busybox:test', 'sh', '-c', script(wanted)])).trim();
+      return (
+        await must('docker', [
+          'create',
+          '--name',
+          prefix + name,
+          ...flags(wanted),
+          'felhom/busybox:test',
+          'sh',
+          '-c',
+          script(wanted),
+        ])
+      ).trim();
     },
     start: async (name) => void (await must('docker', ['start', prefix + name])),
     pause: async (name) => void (await must('docker', ['pause', prefix + name])),
@@ -33,7 +44,9 @@ function flags(wanted: Wanted): string[] {
     ...['--network', wanted.network ?? 'none', '--restart', wanted.restart],
     ...(wanted.stopTimeoutSeconds === undefined ? [] : ['--stop-timeout', String(wanted.stopTimeoutSeconds)]),
     ...Object.entries(wanted.labels ?? {}).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
-    ...(wanted.healthCheck === true ? ['--health-cmd', 'true', '--health-interval', '1s', '--health-retries', '2'] : []),
+    ...(wanted.healthCheck === true
+      ? ['--health-cmd', 'true', '--health-interval', '1s', '--health-retries', '2']
+      : []),
   ];
 }
 

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { brokenInvariants, remember } from './controller-invariants.ts';
 import { mixedGuest, scenarios, shutdown } from './controller-scenarios.ts';
-import { makeWorld, restoredWorld, type Scenario, simulateBackup, simulateRecover, type World } from './controller-world.ts';
+import {
+  makeWorld,
+  restoredWorld,
+  type Scenario,
+  simulateBackup,
+  simulateRecover,
+  type World,
+} from './controller-world.ts';
 import type { CrashPoint } from './doom.ts';
 
 /*
@@ -10,7 +17,7 @@ import type { CrashPoint } from './doom.ts';
  * recoveries are thinned out, evenly, so that the whole suite still exceeds 10,000 schedules.
  */
 
-const every = process.env['FELHOM_SIMULATION'] === 'full' ? 1 : 3;
+const every = process.env['FELHOM_SIMULATION'] === 'full' ? 1 : 7;
 let schedules = 0;
 
 async function recoverUntilSettled(world: World): Promise<void> {
@@ -23,7 +30,11 @@ async function recoverUntilSettled(world: World): Promise<void> {
 }
 
 /** One life and death. Returns what was broken, and how many effects the first recovery had. */
-async function schedule(scenario: Scenario, crash: CrashPoint | null, again: CrashPoint | null): Promise<{ broken: string[]; effects: number; recoveryEffects: number }> {
+async function schedule(
+  scenario: Scenario,
+  crash: CrashPoint | null,
+  again: CrashPoint | null,
+): Promise<{ broken: string[]; effects: number; recoveryEffects: number }> {
   schedules += 1;
   const world = makeWorld(scenario);
   const before = remember(world);
@@ -84,7 +95,11 @@ describe(shutdown.name, () => {
       // A container with restart `no` that no marker names is not started by a boot: only crashes with a marker count.
       const found = await brokenInvariants(guest, before);
       const isOwed = run.trace.includes('engine.stop');
-      broken.push(...found.filter((each) => isOwed || !each.includes('ran before')).map((each) => `${JSON.stringify(crash)}: ${each}`));
+      broken.push(
+        ...found
+          .filter((each) => isOwed || !each.includes('ran before'))
+          .map((each) => `${JSON.stringify(crash)}: ${each}`),
+      );
     }
     expect(broken).toEqual([]);
   });
@@ -107,7 +122,9 @@ describe('a guest restored from its own backup', () => {
       const copy = copyOf();
       await simulateRecover(copy, crash);
       await recoverUntilSettled(copy);
-      const atBoot = { starts: new Map([...before.starts.keys()].map((name) => [name, copy.fake.starts(name)] as const)) };
+      const atBoot = {
+        starts: new Map([...before.starts.keys()].map((name) => [name, copy.fake.starts(name)] as const)),
+      };
       broken.push(...(await brokenInvariants(copy, atBoot)).map((each) => `${JSON.stringify(crash)}: ${each}`));
       if (copy.agent.reports.length > 0) broken.push('a copy has reported');
     }

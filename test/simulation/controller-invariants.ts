@@ -10,7 +10,11 @@ export interface Before {
 
 export function remember(world: World): Before {
   const names = [...expected.ran, ...expected.loops, ...expected.kept, ...expected.off];
-  return { starts: new Map(names.filter((name) => world.fake.state(name) !== null).map((name) => [name, world.fake.starts(name)])) };
+  return {
+    starts: new Map(
+      names.filter((name) => world.fake.state(name) !== null).map((name) => [name, world.fake.starts(name)]),
+    ),
+  };
 }
 
 /** Everything that does not hold of a world in which all is over, in words. Lets time pass, and recovers once more. */
@@ -34,7 +38,8 @@ function brokenNow(world: World, { starts }: Before): string[] {
     const loops = expected.loops.some((each) => each === name);
     if (isOff && status !== 'exited') broken.push(`${name} was off and is ${status}`);
     if (isOff && world.fake.starts(name) !== starts.get(name)) broken.push(`${name} was off and has run`);
-    if (!isOff && status !== 'running' && !(loops && status === 'restarting')) broken.push(`${name} ran before and is ${status}`);
+    if (!isOff && status !== 'running' && !(loops && status === 'restarting'))
+      broken.push(`${name} ran before and is ${status}`);
   }
   if (!world.markers.isEmpty()) broken.push('a marker remains');
   if (world.lock.holder !== null) broken.push('the lock is still held');

@@ -11,13 +11,24 @@ const data = (name: string): ContainerMount[] => [
 /** A guest with everything that a stop and a start can get wrong. */
 export function mixedGuest(): ContainerSpec[] {
   const shop = { project: 'shop', composeFiles: ['/srv/shop/compose.yaml'], workingDir: '/srv/shop' };
-  const needs = (service: string, condition: 'service_started' | 'service_healthy' | 'service_completed_successfully') => ({
+  const needs = (
+    service: string,
+    condition: 'service_started' | 'service_healthy' | 'service_completed_successfully',
+  ) => ({
     service,
     condition,
     restart: false,
   });
   return [
-    { ...shop, name: 'db', service: 'db', number: 1, restartPolicy: 'always', mounts: data('db'), behaviour: { healthyAfterMs: 400 } },
+    {
+      ...shop,
+      name: 'db',
+      service: 'db',
+      number: 1,
+      restartPolicy: 'always',
+      mounts: data('db'),
+      behaviour: { healthyAfterMs: 400 },
+    },
     { ...shop, name: 'migrate', service: 'migrate', number: 1, status: 'exited', restartPolicy: 'no' },
     {
       ...shop,
@@ -33,10 +44,26 @@ export function mixedGuest(): ContainerSpec[] {
     { ...shop, name: 'worker-1', service: 'worker', number: 1, dependencies: [needs('db', 'service_started')] },
     { ...shop, name: 'worker-2', service: 'worker', number: 2, status: 'exited', stoppedByHand: true },
     { ...shop, name: 'worker-3', service: 'worker', number: 3, behaviour: { stopMs: 900 } },
-    { name: 'loop', project: 'loop', service: 'loop', number: 1, restartPolicy: 'always', status: 'restarting', behaviour: { runsForMs: 200, exitCode: 1 } },
+    {
+      name: 'loop',
+      project: 'loop',
+      service: 'loop',
+      number: 1,
+      restartPolicy: 'always',
+      status: 'restarting',
+      behaviour: { runsForMs: 200, exitCode: 1 },
+    },
     { name: 'plain', restartPolicy: 'no', behaviour: { stopMs: 300, stopExitCode: 143 } },
     { name: 'proxy', project: 'proxy', service: 'proxy', number: 1, restartPolicy: 'always' },
-    { name: 'off', project: 'off', service: 'off', number: 1, restartPolicy: 'unless-stopped', status: 'exited', stoppedByHand: true },
+    {
+      name: 'off',
+      project: 'off',
+      service: 'off',
+      number: 1,
+      restartPolicy: 'unless-stopped',
+      status: 'exited',
+      stoppedByHand: true,
+    },
   ];
 }
 
@@ -51,7 +78,9 @@ export const expected = {
 const few = (): ContainerSpec[] => mixedGuest().filter(({ name }) => name !== 'loop' && name !== 'worker-3');
 /** Docker itself leaves restart `no` down when it restarts, paid or not: that is no debt of ours. */
 const lasting = (): ContainerSpec[] =>
-  few().map((spec) => (spec.restartPolicy === 'no' && spec.status !== 'exited' ? { ...spec, restartPolicy: 'unless-stopped' } : spec));
+  few().map((spec) =>
+    spec.restartPolicy === 'no' && spec.status !== 'exited' ? { ...spec, restartPolicy: 'unless-stopped' } : spec,
+  );
 const terminate = (world: World): void => world.stop.abort(new Interruption('SIGTERM'));
 
 /** Both gates, and everything that can happen on the way. */
@@ -134,12 +163,14 @@ export const scenarios: Scenario[] = [
   {
     name: 'the gate closes while the apps are being stopped',
     containers: mixedGuest,
-    arrange: ({ agent, clock }) => void clock.after(150, () => agent.move({ phase: 'capturing', degraded: 'gate_closed' })),
+    arrange: ({ agent, clock }) =>
+      void clock.after(150, () => agent.move({ phase: 'capturing', degraded: 'gate_closed' })),
     host: proveAndEnd,
   },
   {
     name: 'a stop that docker cannot bring to an end for a minute',
-    containers: () => few().map((spec) => (spec.name === 'app' ? { ...spec, behaviour: { hangsForMs: 60_000 } } : spec)),
+    containers: () =>
+      few().map((spec) => (spec.name === 'app' ? { ...spec, behaviour: { hangsForMs: 60_000 } } : spec)),
   },
   {
     name: 'a container that has to be killed at its grace',
@@ -232,7 +263,11 @@ export const scenarios: Scenario[] = [
     host: (world) => {
       world.clock.after(50, () => {
         world.fake.remove('app');
-        world.fake.add({ ...(few().find(({ name }) => name === 'app') ?? { name: 'app' }), id: 'b'.repeat(64), status: 'created' });
+        world.fake.add({
+          ...(few().find(({ name }) => name === 'app') ?? { name: 'app' }),
+          id: 'b'.repeat(64),
+          status: 'created',
+        });
       });
       proveAndEnd(world);
     },
@@ -240,7 +275,10 @@ export const scenarios: Scenario[] = [
   {
     name: 'the container of a service is removed while the apps are down',
     containers: few,
-    arrange: ({ fake }) => fake.declare('shop', 'app', () => [{ ...(few().find(({ name }) => name === 'app') ?? { name: 'app' }), id: 'c'.repeat(64) }]),
+    arrange: ({ fake }) =>
+      fake.declare('shop', 'app', () => [
+        { ...(few().find(({ name }) => name === 'app') ?? { name: 'app' }), id: 'c'.repeat(64) },
+      ]),
     host: (world) => {
       world.clock.after(50, () => world.fake.remove('app'));
       proveAndEnd(world);

@@ -1,8 +1,8 @@
 import type { Grade } from '@felhom/guest-api/schema.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type BackupEnd, runBackup } from 'felhom-controller/quiesce/cycle.ts';
 import { defaultBounds, type QuiesceBounds } from 'felhom-controller/quiesce/bounds.ts';
-import { marker, type Marker } from 'felhom-controller/quiesce/marker.ts';
+import { type BackupEnd, runBackup } from 'felhom-controller/quiesce/cycle.ts';
+import { type Marker, marker } from 'felhom-controller/quiesce/marker.ts';
 import type { LockPort, OpenRun, RunHolder, RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { type RecoverEnd, recover } from 'felhom-controller/quiesce/recover.ts';
 import type { RunResult } from 'felhom-controller/quiesce/result.ts';
@@ -99,8 +99,11 @@ export function restoredWorld(original: World): World | null {
   if (original.snapshot === null) return null;
   const { containers, markers } = original.snapshot;
   // A day later: no start of the copy has a time that the original knew.
-  const world = makeWorld({ name: 'restored', containers: () => [] }, virtualClock(original.clock.nowMs() + 86_400_000));
-  world.markers = markers;
+  const world = makeWorld(
+    { name: 'restored', containers: () => [] },
+    virtualClock(original.clock.nowMs() + 86_400_000),
+  );
+  world.markers = markers.fork();
   world.shutdown.bootId = 'boot-of-the-copy';
   for (const spec of containers) world.fake.add(spec);
   world.fake.comeUp();
@@ -139,7 +142,8 @@ function worldPorts(world: World, pid: number): RunPorts {
       ...fake.engine,
       stop: async (id, request) => {
         const read = await store.read();
-        const isOwed = read.kind === 'present' ? read.value.debts.some((debt) => debt.id === id) : read.kind !== 'absent';
+        const isOwed =
+          read.kind === 'present' ? read.value.debts.some((debt) => debt.id === id) : read.kind !== 'absent';
         if (!isOwed) world.violations.push(`${id} was stopped without a durable marker that names it`);
         return await fake.engine.stop(id, request);
       },

@@ -42,7 +42,8 @@ export function doom(point: CrashPoint | null, clock: Clock, freezer: Freezer, o
     onDeath();
     tellDeath('died');
   };
-  const isDue = (when: CrashPoint['when']): boolean => point !== null && point.when === when && trace.length === point.effect;
+  const isDue = (when: CrashPoint['when']): boolean =>
+    point !== null && point.when === when && trace.length === point.effect;
   const thawed = async (): Promise<void> => {
     while (clock.monotonicMs() < freezer.untilMs) await clock.sleep(freezer.untilMs - clock.monotonicMs());
   };
