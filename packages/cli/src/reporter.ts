@@ -12,7 +12,7 @@ export interface JsonDocument {
  */
 export interface Reporter {
   /** The result of the command, on stdout; a command that goes on for ever has one line of JSON for each. `text` is made only when it is wanted. */
-  result<D extends JsonDocument>(document: D, text: () => string): void;
+  result<D extends JsonDocument>(document: D, text: (document: D) => string): void;
   /** One line for a person while the command runs, on stderr; nothing with `--json`. */
   say(line: string): void;
   /** The end of a command that failed: words and a hint on stderr, or the error object on stdout. */
@@ -43,7 +43,7 @@ export function createReporter({
     display: stderr,
     result: (document, text) => {
       printed = true;
-      stdout.write(json ? `${JSON.stringify(document)}\n` : endLine(text()));
+      stdout.write(json ? `${JSON.stringify(document)}\n` : endLine(text(document)));
     },
     say: (line) => {
       if (!json) stderr.write(endLine(line));

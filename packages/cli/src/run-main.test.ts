@@ -92,7 +92,7 @@ describe('what is printed', () => {
     registerSecret('hunter2-hunter2');
     const out = memoryOutput();
     createReporter({ json: true, stdout: out, stderr: out }).result(
-      { schema: 'felhom.x/1', ...{ a: 'hunter2-hunter2' } },
+      { schema: 'felhom.x/1', a: 'hunter2-hunter2' },
       () => '',
     );
     createReporter({ json: false, stdout: out, stderr: out }).say('hunter2-hunter2');

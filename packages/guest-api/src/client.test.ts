@@ -318,9 +318,10 @@ describe('the generation', () => {
       json(response, 202, started, { 'felhom-next-generation': '7' });
     });
     const store = memoryGeneration('3');
-    const keep = store.write;
+    const keep = memoryGeneration('3');
     store.write = async (value) => {
-      await keep(value);
+      await keep.write(value);
+      store.value = keep.value;
       order.push(`kept ${value}`);
     };
     const api = client([agent], { generation: store });

@@ -58,21 +58,21 @@ export function rememberingRefusals(api: AgentApi, { stateDir, clock }: { stateD
       }
     };
   return {
-    due: watched(api.due),
-    start: watched(api.start),
-    quiesced: watched(api.quiesced),
-    cancel: watched(api.cancel),
-    status: watched(api.status),
-    report: watched(api.report),
-    restoreTest: watched(api.restoreTest),
-    close: api.close,
+    due: watched((options) => api.due(options)),
+    start: watched((body, options) => api.start(body, options)),
+    quiesced: watched((jobId, options) => api.quiesced(jobId, options)),
+    cancel: watched((jobId, options) => api.cancel(jobId, options)),
+    status: watched((jobId, options) => api.status(jobId, options)),
+    report: watched((jobId, body, options) => api.report(jobId, body, options)),
+    restoreTest: watched((options) => api.restoreTest(options)),
+    close: async () => await api.close(),
   };
 }
 
+/** Only what is said of the guest as such: a refused storage or mode says nothing about who we are. */
 function refusalReason(error: AgentError | null): Refusal['reason'] | null {
   if (error === null) return null;
-  const { kind } = error;
-  return kind === 'restored_copy' || kind === 'identity_conflict' || kind === 'refused' || kind === 'identity'
-    ? kind
-    : null;
+  const { kind, code } = error;
+  if (kind === 'restored_copy' || kind === 'identity_conflict' || kind === 'identity') return kind;
+  return code === 'unauthorized' || code === 'unknown_guest' ? 'refused' : null;
 }

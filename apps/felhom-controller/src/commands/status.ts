@@ -120,25 +120,25 @@ function appsWord(marker: MarkerRead, holder: RunHolder | null): Status['apps'] 
   return marker.kind === 'present' ? 'owed' : 'unknown';
 }
 
-function attentionOf(status: Status, marker: MarkerRead): string[] {
+function attentionOf(seen: Status, marker: MarkerRead): string[] {
   const reasons: string[] = [];
-  if (status.apps === 'owed')
+  if (seen.apps === 'owed')
     reasons.push(
-      `apps are owed a start since an interrupted run: ${ownedWords(status)}; type: felhom-controller recover`,
+      `apps are owed a start since an interrupted run: ${ownedWords(seen)}; type: felhom-controller recover`,
     );
-  if (status.apps === 'unknown') {
+  if (seen.apps === 'unknown') {
     const why = marker.kind === 'unreadable' ? `cannot be read (${marker.reason})` : 'was written by a newer version';
     reasons.push(`apps may be down: the marker ${why}; type: felhom-controller recover`);
   }
-  if (status.refused !== null)
-    reasons.push(`the agent refuses this guest: ${status.refused.message}; ${refusalHint(status.refused)}`);
+  if (seen.refused !== null)
+    reasons.push(`the agent refuses this guest: ${seen.refused.message}; ${refusalHint(seen.refused)}`);
   // A refusal says why the last run failed as well.
-  if (!status.configured || status.refused !== null) return reasons;
-  const outcome = status.last_run?.outcome;
+  if (!seen.configured || seen.refused !== null) return reasons;
+  const outcome = seen.last_run?.outcome;
   if (outcome === 'failed' || outcome === 'aborted' || outcome === 'interrupted')
-    reasons.push(`the last run ${outcome}: ${status.last_run?.message ?? 'see backup show'}`);
-  else if (outcome === 'done' && status.last_run?.grade === 'crash-consistent')
-    reasons.push(`the last backup is only crash-consistent: ${status.last_run.message ?? 'see backup show'}`);
+    reasons.push(`the last run ${outcome}: ${seen.last_run?.message ?? 'see backup show'}`);
+  else if (outcome === 'done' && seen.last_run?.grade === 'crash-consistent')
+    reasons.push(`the last backup is only crash-consistent: ${seen.last_run.message ?? 'see backup show'}`);
   return reasons;
 }
 
@@ -190,40 +190,36 @@ async function answerOf(ask: () => Promise<string>): Promise<string> {
   }
 }
 
-function statusText(status: Status): string {
+function statusText(seen: Status): string {
   const row = (label: string, text: string): string => `  ${label.padEnd(19)}${text}`;
-  const title = status.configured
-    ? `felhom-controller, configured by ${status.config_file}`
-    : `felhom-controller is not configured: there is no ${status.config_file}`;
+  const title = seen.configured
+    ? `felhom-controller, configured by ${seen.config_file}`
+    : `felhom-controller is not configured: there is no ${seen.config_file}`;
   const apps = {
     fine: 'nothing is owed',
     'stopped for a run': 'stopped for the run below',
-    owed: `DOWN since an interrupted run: ${ownedWords(status)}`,
+    owed: `DOWN since an interrupted run: ${ownedWords(seen)}`,
     unknown: 'UNKNOWN: the marker cannot be read',
   };
-  const lines = [title, row('apps', apps[status.apps])];
-  if (status.run !== null)
+  const lines = [title, row('apps', apps[seen.apps])];
+  if (seen.run !== null)
     lines.push(
       row(
         'running now',
-        `${status.run.what} (pid ${status.run.pid})${status.run.run_id === null ? '' : `, run ${status.run.run_id}`}`,
+        `${seen.run.what} (pid ${seen.run.pid})${seen.run.run_id === null ? '' : `, run ${seen.run.run_id}`}`,
       ),
     );
-  if (status.last_run !== null) {
-    const { started_at, outcome, grade } = status.last_run;
+  if (seen.last_run !== null) {
+    const { started_at, outcome, grade } = seen.last_run;
     lines.push(row('last run', `${outcome ?? 'not ended'}${grade === null ? '' : `, ${grade}`}, ${ago(started_at)}`));
   }
-  if (status.last_backup !== null)
-    lines.push(row('last backup', `${ago(status.last_backup.started_at)}, ${status.last_backup.volid ?? 'no volid'}`));
-  if (status.configured && status.last_run === null) lines.push(row('last run', 'none yet'));
-  if (status.live !== undefined)
-    lines.push(
-      row('docker', status.live.docker),
-      row('agent', status.live.agent),
-      row('due', dueWord(status.live.due)),
-    );
-  for (const reason of status.attention) lines.push(row('ATTENTION', reason));
-  if (!status.configured)
+  if (seen.last_backup !== null)
+    lines.push(row('last backup', `${ago(seen.last_backup.started_at)}, ${seen.last_backup.volid ?? 'no volid'}`));
+  if (seen.configured && seen.last_run === null) lines.push(row('last run', 'none yet'));
+  if (seen.live !== undefined)
+    lines.push(row('docker', seen.live.docker), row('agent', seen.live.agent), row('due', dueWord(seen.live.due)));
+  for (const reason of seen.attention) lines.push(row('ATTENTION', reason));
+  if (!seen.configured)
     lines.push(
       '  Write a configuration that names the agent of the host; felhom-controller config schema tells every key.',
     );
