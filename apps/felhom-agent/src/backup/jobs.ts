@@ -52,6 +52,7 @@ export function createJobs({
   const progress = new Map<string, number>();
   const notifiers = new Map<string, Notifier>();
   const listeners = new Set<JobListener>();
+  const unwritten = new Set<string>();
 
   const tell = (job: Job): void => {
     const before = told.get(job.job_id) ?? null;
@@ -106,9 +107,11 @@ export function createJobs({
       current.set(jobId, job);
       if (telling === 'at-once') tell(job);
       try {
-        await write({ kind: 'changed', job_id: jobId, at, set: full });
+        await write({ kind: 'changed', job_id: jobId, at, set: unwritten.delete(jobId) ? job : full });
       } catch (error) {
         if (telling === 'durable-first' && current.get(jobId) === job) current.set(jobId, before);
+        // What the disk did not take goes with the next record that it takes.
+        else unwritten.add(jobId);
         throw error;
       }
       tell(job);
