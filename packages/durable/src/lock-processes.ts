@@ -4,7 +4,10 @@ import { readProcessStat } from './process-stat.ts';
 /** A process that keeps a lock from us. */
 export interface LockProcess {
   pid: number;
-  /** Its process group: what is signalled to end it with everything that it started. */
+  /**
+   * Its process group: what is signalled to end it with everything that it started. 0 (of another pid namespace) and 1
+   * are told as they are and must never be signalled: `kill(-1)` means every process.
+   */
   group: number;
   startTime: string;
 }
