@@ -23,8 +23,9 @@ const stack = 'shop';
  */
 export async function runDemo(demo: Demo): Promise<unknown> {
   const { say } = demo;
-  say('A Proxmox VE node (simulated, over TLS), its agent and hook, and guest 101 with an engine of its own ...');
+  say('A Proxmox VE node (simulated, over TLS), its agent and hook, and guest 101 ...');
   const lab = await openLab();
+  if (lab.disk.kind === 'plain') say('(No root or no btrfs here: a plain copy stands for the snapshot.)');
   const interrupted = new AbortController();
   const stop = (): void => interrupted.abort(new Error('interrupted; everything was taken down'));
   process.once('SIGINT', stop).once('SIGTERM', stop);
@@ -46,6 +47,7 @@ async function tell(lab: Lab, demo: Demo): Promise<unknown> {
   say(`\n# the guest's app: PostgreSQL, and a writer that inserts rows as fast as they are acknowledged`);
   const project = await lab.addStack(stack, postgresUnderWrites(containerIdentity()), {
     'writer/write-rows': writeRows,
+    'pgdata/': '',
   });
   await waitUntil('the writer has written some rows', async () => (await acknowledged(project)) > 50, {
     boundMs: 60_000,

@@ -20,7 +20,10 @@ describe.each(['hook', 'log'] as const)('a backup of PostgreSQL under writes, by
 
   beforeAll(async () => {
     lab = await openLab({ gate });
-    project = await lab.addStack('shop', postgresUnderWrites(containerIdentity()), { 'writer/write-rows': writeRows });
+    project = await lab.addStack('shop', postgresUnderWrites(containerIdentity()), {
+      'writer/write-rows': writeRows,
+      'pgdata/': '',
+    });
     await waitUntil('the writer has written some rows', async () => (await acknowledged(project)) > 30);
   });
   afterAll(async () => await lab.close());

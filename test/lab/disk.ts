@@ -38,9 +38,9 @@ export interface LabDisk {
   unmount(): Promise<void>;
 }
 
-/** Whether this machine lets us have loop mounts with btrfs. */
+/** Whether this machine lets us have loop mounts with btrfs; FELHOM_LAB_DISK=plain says no for it. */
 export async function canHaveBtrfs(): Promise<boolean> {
-  if (!isRoot() || !existsSync('/dev/loop-control')) return false;
+  if (!isRoot() || process.env['FELHOM_LAB_DISK'] === 'plain' || !existsSync('/dev/loop-control')) return false;
   return (
     (
       await run('sh', [

@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { borrowedEngine } from './borrowed-engine.ts';
 import { installHook, labVmid, readServed, writeAgentFiles, writeControllerFile } from './configuration.ts';
 import { isRoot, type LabDisk, labsFolder, makeDisk } from './disk.ts';
@@ -39,7 +39,7 @@ export interface Lab {
   startInGuest(name: string, args: readonly string[], env?: Record<string, string>): Background;
   /** The environment of a controller in this lab. */
   guestEnvironment(env?: Record<string, string>): NodeJS.ProcessEnv;
-  /** Writes a stack's files into `srv/NAME` of the guest and starts it. Returns its folder. */
+  /** Writes a stack's files into `srv/NAME` of the guest (a name with `/` at its end: a folder) and starts it. Returns its folder. */
   addStack(name: string, compose: string, files?: Record<string, string>, options?: { wait: boolean }): Promise<string>;
   /** The archives on the storage, oldest first. */
   archives(): Promise<string[]>;
@@ -181,8 +181,14 @@ async function furnish(shell: Shell): Promise<Lab> {
       await mkdir(project, { recursive: true });
       await writeFile(join(project, 'compose.yaml'), compose);
       for (const [path, text] of Object.entries(files)) {
-        await mkdir(join(project, path, '..'), { recursive: true });
-        await writeFile(join(project, path), text);
+        const place = join(project, path);
+        if (path.endsWith('/')) {
+          // PostgreSQL refuses a data folder that others may read.
+          await mkdir(place, { recursive: true, mode: 0o700 });
+        } else {
+          await mkdir(dirname(place), { recursive: true });
+          await writeFile(place, text);
+        }
       }
       const up = ['up', '--detach', ...(wait ? ['--wait'] : [])];
       await engine.docker('compose', '--project-name', name, '--project-directory', project, ...up);
