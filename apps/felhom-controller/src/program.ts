@@ -232,7 +232,7 @@ failure it waits (bounds.watch_backoff, doubling to bounds.watch_backoff_limit).
 middle of a backup the apps come back first.
 
 Examples:
-  systemctl enable --now felhom-controller
+  systemctl enable --now felhom-controller-watch
   felhom-controller backup watch --once`;
 
 const recoverHelp = `

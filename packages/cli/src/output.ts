@@ -32,7 +32,9 @@ export function descriptorOutput(fd: 1 | 2): Output {
       return streamOf(fd).isTTY === true;
     },
     get columns() {
-      return streamOf(fd).columns ?? 80;
+      // A terminal that was given no size says 0.
+      const { columns } = streamOf(fd);
+      return columns === undefined || columns === 0 ? 80 : columns;
     },
     write: (text) => {
       if (!broken) broken = !writeAll(fd, redact(text));

@@ -7,7 +7,7 @@ export const defaultRunDir = '/run/felhom';
 /** The places of state as the top level of a file names them, without reading YAML as a whole. */
 export function placesInText(text: string): { state_dir?: string; run_dir?: string } {
   const places: { state_dir?: string; run_dir?: string } = {};
-  const line = /^(state_dir|run_dir):[ \t]*(?:"([^"\\\n]+)"|'([^'\n]+)'|(\/[^\s"'#][^\n#]*?))[ \t]*(?:#.*)?\r?$/gm;
+  const line = /^(state_dir|run_dir):[ \t]+(?:"([^"\\\n]+)"|'([^'\n]+)'|(\/[\w./@+-]*))(?:[ \t]+#.*|[ \t]*)\r?$/gm;
   for (const [, key, double, single, plain] of text.matchAll(line)) {
     const value = double ?? single ?? plain;
     if (value?.startsWith('/') !== true) continue;
