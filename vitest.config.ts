@@ -36,7 +36,7 @@ export default defineConfig({
         test: {
           name: 'programs',
           include: ['test/*/**/*.test.ts'],
-          exclude: ['test/simulation/**', 'test/e2e/**'],
+          exclude: ['**/node_modules/**', 'test/simulation/**', 'test/e2e/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
           sequence: { groupOrder: 2 },
