@@ -4,7 +4,7 @@ import { type Debt, type Marker, stackOf } from './marker.ts';
 import type { DebtHistory } from './pay.ts';
 import { graceMs, hasWritableData, isAppData, planQuiesce, type QuiescePlan, toDebt } from './plan.ts';
 import type { StartedGuard } from './ports.ts';
-import { type Run, words } from './run.ts';
+import { type Run, tellDeadline, words } from './run.ts';
 import { aborted, type StopOutcome, stopAll } from './stop.ts';
 
 /** Everything a run knows once its apps are (mostly) down. */
@@ -84,15 +84,6 @@ export async function promise(input: QuiesceInput, plan: QuiescePlan, debts: rea
   await tellDeadline(run, deadlineMs);
   await markers.write(marker);
   await synced;
-}
-
-/** Lets whoever finds us hung know since when we are. Best effort: the lock holds whatever its text says. */
-export async function tellDeadline(run: Run, deadlineMs: number | null): Promise<void> {
-  try {
-    await run.lock.update({ runId: run.id, deadlineMs });
-  } catch (error) {
-    run.warn(`the lock file could not be written: ${words(error)}`);
-  }
 }
 
 /** Opens the event stream that will tell whether something started meanwhile. Without it the grade says so. */

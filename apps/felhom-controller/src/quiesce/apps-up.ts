@@ -1,10 +1,10 @@
-import { type AppsDown, debtHistories, tellDeadline } from './apps-down.ts';
+import { type AppsDown, debtHistories } from './apps-down.ts';
 import { type Marker, type OwedCommand, stackOf } from './marker.ts';
 import { type PaidDebt, payDebts } from './pay.ts';
 import { payCommands } from './pay-commands.ts';
 import type { StartedGuard } from './ports.ts';
 import type { OwedContainer } from './result.ts';
-import { type Run, words } from './run.ts';
+import { type Run, tellDeadline, words } from './run.ts';
 
 /** How the resume went. */
 export interface AppsUp {

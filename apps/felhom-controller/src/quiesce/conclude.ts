@@ -1,11 +1,12 @@
 import type { JobStatus } from '@felhom/guest-api/schema.ts';
 import { Failure, worstExit } from '@felhom/kernel/failure.ts';
 import { type AppsDown, killed, stillUp } from './apps-down.ts';
+import { appsDown } from './apps-down-failure.ts';
 import type { AppsUp } from './apps-up.ts';
-import type { BackupEnd } from './cycle.ts';
+import type { BackupEnd } from './end.ts';
 import type { HealthEnd } from './health.ts';
 import { stackOf } from './marker.ts';
-import type { KeptContainer, RunResult, StackResult } from './result.ts';
+import type { KeptContainer, OwedContainer, RunResult, StackResult } from './result.ts';
 import type { Run } from './run.ts';
 
 /** What the end of a run is made of. */
@@ -20,6 +21,16 @@ export interface Conclusion {
   /** In the order of their weight for the exit code. */
   failures: readonly Failure[];
 }
+
+/** A run in which no app was touched. */
+export const nothing: Omit<Conclusion, 'outcome' | 'failures'> = {
+  grade: null,
+  gradeReason: null,
+  status: null,
+  down: null,
+  up: null,
+  health: null,
+};
 
 /** The result that `--json` prints and history keeps, with the exit code that goes with it. */
 export function concludeRun(run: Run, conclusion: Conclusion): BackupEnd {
@@ -46,7 +57,7 @@ export function concludeRun(run: Run, conclusion: Conclusion): BackupEnd {
     kept_running: down === null ? [] : keptRunning(down),
     excluded: status?.excluded ?? [],
     timeline: run.timeline,
-    owed: up?.owed ?? [],
+    owed: allOwed(run, up),
     warnings: run.warnings,
     error: failure === null ? null : failure.toJSON(),
   };
@@ -59,16 +70,8 @@ function gradeExit({ options }: Run, { outcome, grade }: Conclusion): number {
 
 function allFailures(run: Run, { up, health, failures }: Conclusion): Failure[] {
   const all = [...failures];
-  if (up !== null && up.owed.length > 0) {
-    const names = up.owed.map(({ stack, container }) => `${stack}/${container}`).join(', ');
-    const why = [...new Set(up.owed.map((each) => each.why))].join('; ');
-    all.unshift(
-      new Failure('apps_down', {
-        message: `apps are DOWN and could not be brought back: ${names} (${why})`,
-        hint: 'Bring them up by hand (docker start NAME), then: felhom-controller recover. It is also tried again every minute.',
-      }),
-    );
-  }
+  const owed = allOwed(run, up);
+  if (owed.length > 0) all.unshift(appsDown(owed));
   if (health !== null && health.unhealthy.length > 0) {
     run.warn(`healthy before, but not again after the backup: ${health.unhealthy.join(', ')}`);
     all.push(
@@ -79,6 +82,10 @@ function allFailures(run: Run, { up, health, failures }: Conclusion): Failure[] 
     );
   }
   return all;
+}
+
+function allOwed({ owedBefore }: Run, up: AppsUp | null): OwedContainer[] {
+  return [...owedBefore, ...(up?.owed ?? [])];
 }
 
 /** Monotonic, by stack: its first stop command. */

@@ -1,16 +1,16 @@
-import { asFailure, Failure, worstExit } from '@felhom/kernel/failure.ts';
+import { Failure, worstExit } from '@felhom/kernel/failure.ts';
+import { appsDown } from './apps-down-failure.ts';
 import type { QuiesceBounds } from './bounds.ts';
 import { closeDeadRuns } from './dead-runs.ts';
 import { type Marker, stackOf } from './marker.ts';
-import type { HeldLock, MarkerRead, RecoverPorts, RunHolder } from './ports.ts';
+import type { HeldLock, MarkerRead, RecoverPorts } from './ports.ts';
 import type { OwedContainer } from './result.ts';
-import { words } from './run.ts';
 import { type SettleEnd, settleMarker } from './settle.ts';
+import { asRecoverFailure, takeLock } from './take-lock.ts';
 
 /*
  * Invariants
  * - Safe at any time, by anyone: a live holder within its deadline is left alone, everything else happens under the run lock.
- * - A holder is ended by pid and start time, never by pid alone; the flock alone says held.
  * - Twice equals once: what runs with a new start is paid already.
  */
 
@@ -132,58 +132,6 @@ async function forgive(
   return { read: { kind: 'present', value }, forgiven: dropped.map(({ name }) => name) };
 }
 
-const lookAgainMs = 200;
-
-/** The lock, or why there is none to have: a live run looks after its own, a hung one is ended. */
-async function takeLock(
-  ports: RecoverPorts,
-  { bounds, stop }: RecoverOptions,
-  warn: (text: string) => void,
-): Promise<HeldLock | 'held' | Failure> {
-  const { lock, clock } = ports;
-  const beganMs = clock.monotonicMs();
-  let childrenSinceMs: number | null = null;
-  let dockerPauseMs = bounds.payBackoffMs;
-  for (;;) {
-    try {
-      const answer = await lock.acquire('recover', null);
-      if (answer.kind === 'held') return answer.lock;
-      if (stop.aborted) return 'held';
-      const { holder } = answer;
-      if (holder !== null && (await lock.isAlive(holder))) {
-        if (!(await isHung(ports, holder, bounds))) return 'held';
-        warn(`the run of process ${holder.pid} hangs past its deadline and is ended`);
-        await lock.endHolder(holder);
-      } else {
-        // The holder is dead, or has not said yet who it is; what keeps the lock are its children.
-        childrenSinceMs ??= clock.monotonicMs();
-        const limitMs =
-          holder?.deadlineMs == null
-            ? bounds.hungHolderMs
-            : Math.max(0, holder.deadlineMs - clock.nowMs()) + bounds.hungHolderMs;
-        if (clock.monotonicMs() - childrenSinceMs >= Math.min(limitMs, bounds.maxQuiesceMs + bounds.hungHolderMs)) {
-          warn('programs that a dead run has left behind are ended');
-          await lock.endChildren();
-          childrenSinceMs = null;
-        }
-      }
-      await clock.sleep(lookAgainMs, stop);
-    } catch (error) {
-      const failure = await asRecoverFailure(ports, error);
-      const isWorthWaiting = error instanceof Failure && error.code === 'docker_unreachable' && !stop.aborted;
-      if (!isWorthWaiting || clock.monotonicMs() - beganMs > bounds.payRetryMs) return failure;
-      await clock.sleep(dockerPauseMs, stop);
-      dockerPauseMs = Math.min(dockerPauseMs * 2, bounds.payBackoffLimitMs);
-    }
-  }
-}
-
-/** Past its deadline and the grace on top, with apps still owed. Without a deadline nothing is down. */
-async function isHung({ clock, markers }: RecoverPorts, holder: RunHolder, bounds: QuiesceBounds): Promise<boolean> {
-  if (holder.deadlineMs === null || clock.nowMs() < holder.deadlineMs + bounds.hungHolderMs) return false;
-  return (await markers.read()).kind !== 'absent';
-}
-
 async function isStopping({ system }: RecoverPorts): Promise<boolean> {
   try {
     return await system.isStopping();
@@ -191,25 +139,4 @@ async function isStopping({ system }: RecoverPorts): Promise<boolean> {
     // Nobody could say: then the debts are settled, which is right in a guest that lives on.
     return false;
   }
-}
-
-/** With a debt on disk, a docker that does not answer means that apps are down. */
-async function asRecoverFailure({ markers }: RecoverPorts, error: unknown): Promise<Failure> {
-  const failure = asFailure(error);
-  if (failure.code !== 'docker_unreachable') return failure;
-  const read = await markers.read().catch(() => null);
-  if (read?.kind === 'absent') return failure;
-  return new Failure('apps_down', {
-    message: `apps are DOWN and cannot be started: ${words(error)}`,
-    hint: 'Bring docker back (systemctl status docker); recovery is tried again every minute, or now: felhom-controller recover',
-    cause: error,
-  });
-}
-
-function appsDown(owed: readonly OwedContainer[]): Failure {
-  const names = owed.map(({ stack, container }) => `${stack}/${container}`).join(', ');
-  return new Failure('apps_down', {
-    message: `apps are DOWN and could not be brought back: ${names} (${[...new Set(owed.map(({ why }) => why))].join('; ')})`,
-    hint: `Bring them up by hand (docker start NAME) and run felhom-controller recover again, or give them up: felhom-controller recover --forgive ${owed[0]?.stack ?? 'STACK'}`,
-  });
 }

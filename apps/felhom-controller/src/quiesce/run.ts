@@ -1,7 +1,7 @@
 import type { Failure } from '@felhom/kernel/failure.ts';
 import type { BackupOptions } from './options.ts';
 import type { HeldLock, OpenRun, RunPorts } from './ports.ts';
-import type { TimelineEntry } from './result.ts';
+import type { OwedContainer, TimelineEntry } from './result.ts';
 
 /** One backup run: what every step of it needs, and what they tell on the way. */
 export interface Run {
@@ -15,6 +15,8 @@ export interface Run {
   readonly timeline: TimelineEntry[];
   readonly warnings: string[];
   jobId: string | null;
+  /** What an earlier run owes and could not be settled before this one: these apps are down. */
+  owedBefore: readonly OwedContainer[];
   /** Notes a moment in the timeline. */
   mark(event: string, stack?: string): void;
   warn(text: string): void;
@@ -43,6 +45,7 @@ export function newRun(ports: RunPorts, options: BackupOptions, { id, bootId, lo
     timeline,
     warnings,
     jobId: options.jobId,
+    owedBefore: [],
     mark: (event, stack) => {
       // Wall time may jump in a freeze; the timeline keeps the distance by the monotonic clock.
       const offsetMs = Math.round((clock.monotonicMs() - startedMonotonicMs) * 10) / 10;
@@ -69,6 +72,15 @@ export async function noteBegin(run: Run): Promise<void> {
 
 export function openRunOf({ id, jobId, bootId, startedAtMs }: Run): OpenRun {
   return { runId: id, jobId, bootId, startedAtMs };
+}
+
+/** Lets whoever finds us hung know since when we are. Best effort: the lock holds whatever its text says. */
+export async function tellDeadline(run: Run, deadlineMs: number | null): Promise<void> {
+  try {
+    await run.lock.update({ runId: run.id, deadlineMs });
+  } catch (error) {
+    run.warn(`the lock file could not be written: ${words(error)}`);
+  }
 }
 
 /** How a step may end the run: nothing is down, or nothing is down any more. */

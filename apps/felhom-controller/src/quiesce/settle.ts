@@ -9,7 +9,7 @@ import { payCommands } from './pay-commands.ts';
 import { toDebt } from './plan.ts';
 import type { MarkerPort, MarkerRead } from './ports.ts';
 import type { OwedContainer } from './result.ts';
-import { type Run, words } from './run.ts';
+import { type Run, tellDeadline, words } from './run.ts';
 
 export interface SettlePorts {
   engine: Engine;
@@ -148,13 +148,17 @@ export async function settleEarlier(run: Run): Promise<Marker | null> {
   const { engine, clock, markers } = run.ports;
   const read = await markers.read();
   if (read.kind === 'absent') return null;
+  const { maxQuiesceMs, payRetryMs } = run.options.bounds;
+  await tellDeadline(run, clock.nowMs() + maxQuiesceMs + payRetryMs);
   const end = await settleMarker({ engine, clock, markers }, read, {
     bounds: run.options.bounds,
     inheritFds: run.lock.inheritFds,
     warn: (text) => run.warn(text),
   });
+  await tellDeadline(run, null);
   if (end.failure?.code === 'state_newer') throw end.failure;
   if (end.failure !== null) run.warn(end.failure.message);
   if (end.started.length > 0) run.mark('settled_earlier');
+  run.owedBefore = end.owed;
   return end.left;
 }
