@@ -90,10 +90,8 @@ export async function loadExistingConfig(location: ConfigLocation): Promise<Load
   const loaded = await loadConfig(location);
   if (loaded.exists && loaded.config.agents.length > 0) return loaded;
   throw new Failure('config_missing', {
-    message: loaded.exists
-      ? `${loaded.file} names no agent. Nothing was stopped.`
-      : `there is no configuration at ${loaded.file}. Nothing was stopped.`,
-    hint: 'Write one that names the agent of the host:\n  agents: [{ url: https://HOST:8470, fingerprint: "AB:CD:…" }]\nOn the host, felhom-agent guest show VMID prints it.',
+    message: loaded.exists ? `${loaded.file} names no agent` : `there is no configuration at ${loaded.file}`,
+    hint: 'Write one that names the agent of the host:\n  agents: [{ url: https://HOST:8470, fingerprint: "AB:CD:…" }]\nOn the host, felhom-agent status prints address and fingerprint.',
   });
 }
 

@@ -26,14 +26,12 @@ export async function runMain({ argv, build, ...outputs }: MainOptions): Promise
   const program = build((code) => {
     exit = code;
   });
-  prepare(program, stdout);
+  prepare(program, { stdout, stderr: json ? silent : stderr });
   try {
     await program.parseAsync([...words], { from: 'user' });
     return exit;
   } catch (error) {
-    if (error instanceof CommanderError && (error.exitCode === 0 || error.code === 'commander.help')) {
-      return error.exitCode === 0 ? 0 : 2;
-    }
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
     const failure = await failureOf(error, program, words);
     reporter.failure(failure);
     if (failure.code === 'bug' && process.env['FELHOM_LOG'] === 'debug') reporter.say(stackOf(failure.cause));
@@ -48,26 +46,31 @@ function asksForJson(words: readonly string[]): boolean {
 }
 
 const helpColumns = 100;
+const silent: Output = { write: () => {}, isTerminal: false, columns: helpColumns };
 
 /** Every command throws instead of exiting, prints through us, and leaves the printing of errors to us. */
-function prepare(command: Command, stdout: Output): void {
+function prepare(command: Command, outputs: { stdout: Output; stderr: Output }): void {
   command.exitOverride();
   command.configureOutput({
     outputError: () => {},
-    writeOut: (text) => stdout.write(text),
+    writeOut: (text) => outputs.stdout.write(text),
+    // The help of a group that was named without a command.
+    writeErr: (text) => outputs.stderr.write(text),
     // A fixed width: Node's own stream, which knows the terminal's, costs more than the rest of --help.
     getOutHelpWidth: () => helpColumns,
     getOutHasColors: () => false,
   });
-  for (const child of command.commands) prepare(child, stdout);
+  for (const child of command.commands) prepare(child, outputs);
 }
 
 /** Anything thrown, as a Failure. The table is loaded here: a command that ends well can do without. */
 async function failureOf(error: unknown, program: Command, words: readonly string[]): Promise<Failure> {
   const { asFailure, Failure } = await import('@felhom/kernel/failure.ts');
   if (!(error instanceof CommanderError)) return asFailure(error);
-  const [message = 'wrong usage', ...suggestion] = error.message.replace(/^error: /, '').split('\n');
   const help = `${commandPath(program, words)} --help`;
+  if (error.code === 'commander.help')
+    return new Failure('usage', { message: 'a command is missing', hint: `Usage: ${help}` });
+  const [message = 'wrong usage', ...suggestion] = error.message.replace(/^error: /, '').split('\n');
   const hint = [...suggestion.map((line) => line.replace(/^\((.*)\)$/, '$1')), `Usage: ${help}`].join('\n');
   return new Failure('usage', { message, hint });
 }

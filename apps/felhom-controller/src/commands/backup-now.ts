@@ -1,10 +1,30 @@
 import { watchSignals } from '@felhom/cli/signals.ts';
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { loadExistingConfig, locateConfig } from '../config.ts';
 import type { CommandContext } from './context.ts';
 import { runOneBackup } from './run-backup.ts';
 
 /** `backup now` */
 export async function backupNow(
+  context: CommandContext,
+  { wait, storage }: { wait: boolean; storage: string | null },
+): Promise<void> {
+  try {
+    await takeBackup(context, { wait, storage });
+  } catch (error) {
+    throw withState(asFailure(error));
+  }
+}
+
+/** What is thrown comes from before there was a run: whoever reads it asks first how the apps are. */
+function withState(failure: Failure): Failure {
+  if (/nothing was (?:stopped|started)/i.test(failure.message)) return failure;
+  const [first = '', ...more] = failure.message.split('\n');
+  const message = [`${first}; nothing was stopped, the apps are as they were`, ...more].join('\n');
+  return new Failure(failure.code, { message, hint: failure.hint, cause: failure });
+}
+
+async function takeBackup(
   context: CommandContext,
   { wait, storage }: { wait: boolean; storage: string | null },
 ): Promise<void> {

@@ -1,0 +1,185 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { memoryOutput } from '@felhom/cli/output.ts';
+import { runMain } from '@felhom/cli/run-main.ts';
+import { processStartTime } from '@felhom/durable/run-lock.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fileHistory } from '../history/history.ts';
+import { buildProgram } from '../program.ts';
+import type { Debt } from '../quiesce/marker.ts';
+import { openMarkers } from '../wiring.ts';
+import { exampleResult } from './example-result.ts';
+
+let folder: string;
+const state = (): string => join(folder, 'state');
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'felhom-status-'));
+  await writeFile(join(folder, 'c.yaml'), `state_dir: ${state()}\nrun_dir: ${join(folder, 'run')}\n`);
+});
+afterEach(async () => await rm(folder, { recursive: true, force: true }));
+
+async function status(...args: string[]) {
+  const [stdout, stderr] = [memoryOutput(), memoryOutput()];
+  const exit = await runMain({
+    argv: ['status', '--config', join(folder, 'c.yaml'), ...args],
+    build: (setExit) => buildProgram({ setExit, env: {}, stdout, stderr }),
+    stdout,
+    stderr,
+  });
+  return { exit, stdout: stdout.text(), stderr: stderr.text() };
+}
+
+const debt: Debt = {
+  id: 'c1',
+  name: 'paperless-db-1',
+  project: 'paperless',
+  service: 'db',
+  number: 1,
+  started_at: '2026-11-20T00:00:00Z',
+  was: 'running',
+  was_healthy: false,
+  restart_policy: 'no',
+  stop_grace_ms: 10_000,
+  health_limit_ms: 0,
+  dependencies: [],
+  namespaces_of: [],
+  compose_files: [],
+  env_files: [],
+  working_dir: null,
+  run_id: 'run-1',
+};
+
+async function owe(): Promise<void> {
+  const times = { written_at_ms: 1, deadline_at_ms: 2 };
+  await openMarkers({ state_dir: state() }).write({
+    run_id: 'run-1',
+    job_id: null,
+    boot_id: 'b',
+    engine_id: 'e',
+    ...times,
+    debts: [debt],
+    after_start: [],
+  });
+}
+
+async function ended(change: Parameters<typeof exampleResult>[0]): Promise<void> {
+  const run = { runId: '20261120T010000-a1b2c3', jobId: 'job-1', bootId: 'b', startedAtMs: Date.UTC(2026, 10, 20, 1) };
+  await fileHistory({ stateDir: state(), keep: 5 }).end(run, exampleResult(change));
+}
+
+describe('status', () => {
+  it('without a configuration says so and ends 0, also with --check', async () => {
+    await rm(join(folder, 'c.yaml'));
+    const told = await status();
+    expect(told.exit).toBe(0);
+    expect(told.stdout).toMatch(/^felhom-controller is not configured: there is no .*c\.yaml\n/);
+    const checked = await status('--check', '--state-dir', state(), '--json');
+    expect(checked.exit).toBe(0);
+    expect(JSON.parse(checked.stdout)).toMatchObject({
+      schema: 'felhom.status/1',
+      configured: false,
+      apps: 'fine',
+      attention: [],
+    });
+  });
+
+  it('is 0 under --check when nothing is owed and the last backup is good', async () => {
+    await ended({});
+    const { exit, stdout } = await status('--check', '--json');
+    expect(exit).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      apps: 'fine',
+      last_run: { outcome: 'done' },
+      last_backup: { volid: 'pbs:backup/ct/101/2026-11-20T01:00:07Z' },
+      attention: [],
+    });
+  });
+
+  it('is 20 under --check when apps are owed a start, and names them and the command', async () => {
+    await owe();
+    expect((await status()).exit).toBe(0);
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(20);
+    expect(stdout).toContain('DOWN since an interrupted run: paperless/db');
+    expect(stdout).toContain('type: felhom-controller recover');
+  });
+
+  it('does not call apps owed that a living run has stopped', async () => {
+    await owe();
+    await mkdir(join(folder, 'run'));
+    const holder = {
+      pid: process.pid,
+      startTime: await processStartTime(process.pid),
+      purpose: 'backup',
+      runId: 'run-1',
+      deadlineMs: 0,
+    };
+    await writeFile(join(folder, 'run', 'engine-e.lock'), JSON.stringify(holder));
+    const { exit, stdout } = await status('--check', '--json');
+    expect(exit).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      apps: 'stopped for a run',
+      run: { pid: process.pid, what: 'backup', run_id: 'run-1' },
+    });
+  });
+
+  it('is 20 under --check when both copies of the marker cannot be read, or a newer version wrote them', async () => {
+    await mkdir(join(state(), 'debts'), { recursive: true });
+    for (const text of ['{"ver', '{"version":99,"value":{}}']) {
+      await writeFile(join(state(), 'debts', 'quiesce.a.json'), text);
+      await writeFile(join(state(), 'debts', 'quiesce.b.json'), text);
+      const { exit, stdout } = await status('--check');
+      expect(exit).toBe(20);
+      expect(stdout).toContain('apps may be down: the marker');
+    }
+  });
+
+  it.each([
+    [
+      { outcome: 'failed', grade: null, error: { code: 'backup_failed', message: 'no space left', hint: 'h' } },
+      'the last run failed: no space left',
+    ],
+    [
+      { grade: 'crash-consistent', grade_reason: 'web was killed' },
+      'the last backup is only crash-consistent: web was killed',
+    ],
+  ] as const)('is 6 under --check when the last run went badly: %#', async (change, words) => {
+    await ended(change);
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(6);
+    expect(stdout).toContain(words);
+  });
+
+  it('is 6 under --check for a restored copy, and names the command that lets it in', async () => {
+    await mkdir(join(state(), 'identity'), { recursive: true });
+    const refusal = {
+      reason: 'restored_copy',
+      message: 'this is a copy of guest 101 of yesterday',
+      hint: 'Nothing to do here.',
+      at: '2026-11-20T01:00:00Z',
+    };
+    await writeFile(join(state(), 'identity', 'refused.json'), JSON.stringify({ version: 1, value: refusal }));
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(6);
+    expect(stdout).toContain('this is a copy of guest 101 of yesterday');
+    expect(stdout).toContain('felhom-agent guest adopt VMID');
+  });
+
+  it('is 6 under --check when the configuration is broken, and still tells the state', async () => {
+    await writeFile(join(folder, 'c.yaml'), `state_dir: ${state()}\nstats: 1\n`);
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(6);
+    expect(stdout).toContain('stats: unknown key');
+    expect((await status()).exit).toBe(0);
+  });
+
+  it('with --live says what docker and the agent answer, or why they do not', async () => {
+    const { exit, stdout } = await status('--live', '--json');
+    expect(exit).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      live: { agent: expect.stringMatching(/^config_missing: /), due: null },
+    });
+  });
+});
