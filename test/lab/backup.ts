@@ -55,11 +55,12 @@ export async function runningContainers(lab: Lab): Promise<string[]> {
   return lines(await lab.engine.docker('ps', '--format', '{{.Names}}')).toSorted();
 }
 
-/** `StartedAt` by name, of containers that run. */
+/** `StartedAt` by name, of containers that run, in the order of their names. */
 export async function startTimes(lab: Lab): Promise<Record<string, string>> {
   const ids = lines(await lab.engine.docker('ps', '--quiet', '--no-trunc'));
   if (ids.length === 0) return {};
-  const listed = lines(await lab.engine.docker('inspect', '--format', '{{.Name}} {{.State.StartedAt}}', ...ids));
+  const format = '{{.Name}} {{.State.StartedAt}}';
+  const listed = lines(await lab.engine.docker('inspect', '--format', format, ...ids)).toSorted();
   return Object.fromEntries(
     listed.map((line) => [line.slice(1, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]),
   );

@@ -11,7 +11,7 @@ import { claimFolder, sweepDeadLabs } from './leftovers.ts';
 import type { LabOptions } from './options.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
 import { agentProgram, buildPrograms, controllerProgram, repository, simulatorSource, tsx } from './programs.ts';
-import { askSimulator, readReadyLine, type SimulatorReady } from './simulator.ts';
+import { callNode, readReadyLine, type SimulatorReady } from './simulator.ts';
 import { waitUntil } from './wait-until.ts';
 
 /**
@@ -125,7 +125,7 @@ async function furnish(shell: Shell): Promise<Lab> {
       const args = ['--listen', `127.0.0.1:${port}`, '--state', join(folder, 'pve'), '--node', 'pve1'];
       args.push(
         '--guest',
-        `${labVmid}=${disk.guest},name=docker1`,
+        `${labVmid}=${disk.guest},name=docker1${options.guest === undefined ? '' : `,${options.guest}`}`,
         '--storage',
         `bk=${storage}`,
         '--vzdump-conf',
@@ -209,8 +209,8 @@ async function furnish(shell: Shell): Promise<Lab> {
       await must('tar', ['--extract', '--zstd', '--file', file, '--directory', to, '--numeric-owner', ...paths]);
       return to;
     },
-    order: async (fault) => await askSimulator(lab.simulator, 'POST', fault),
-    clearFaults: async () => await askSimulator(lab.simulator, 'DELETE'),
+    order: async (fault) => void (await callNode(lab.simulator, 'POST', '/sim/faults', fault)),
+    clearFaults: async () => void (await callNode(lab.simulator, 'DELETE', '/sim/faults')),
     captured: async () => {
       const texts = (await readdir(logs)).map((name) => readFileSync(join(logs, name), 'utf8'));
       return texts.join('\n');

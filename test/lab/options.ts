@@ -12,6 +12,8 @@ export interface LabOptions {
   agentBounds?: Record<string, string>;
   /** Added to the controller's configuration. */
   controller?: Record<string, unknown>;
+  /** Added to the description of guest 101 on the simulator's command line, such as `snapshots=no`. */
+  guest?: string;
   /** Added to the simulator's command line. */
   simulator?: readonly string[];
   /** Lines added to the hook's policy. */
