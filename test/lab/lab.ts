@@ -48,7 +48,7 @@ export interface Lab {
   /** `POST /sim/faults` */
   order(fault: Record<string, unknown>): Promise<void>;
   clearFaults(): Promise<void>;
-  /** Everything that any program of this lab has printed so far, for a search for secrets. */
+  /** Everything that agent and controllers of this lab have printed so far, for a search for secrets. */
   captured(): Promise<string>;
   close(): Promise<void>;
 }
@@ -212,7 +212,9 @@ async function furnish(shell: Shell): Promise<Lab> {
     order: async (fault) => void (await callNode(lab.simulator, 'POST', '/sim/faults', fault)),
     clearFaults: async () => void (await callNode(lab.simulator, 'DELETE', '/sim/faults')),
     captured: async () => {
-      const texts = (await readdir(logs)).map((name) => readFileSync(join(logs, name), 'utf8'));
+      // The simulator's first line tells its token on purpose.
+      const names = (await readdir(logs)).filter((name) => name !== 'simulator.log');
+      const texts = names.map((name) => readFileSync(join(logs, name), 'utf8'));
       return texts.join('\n');
     },
   };
