@@ -2,7 +2,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { waitUntil } from './wait-until.ts';
 
-const dataRoots = ['disk/docker', 'disk/guest/var/lib/docker'];
+const dataRoots = ['disk/docker', 'disk/guest/var/lib/docker', 'var/lib/docker'];
 
 /**
  * Kills whatever belongs to the lab in `folder`, until nothing of it is left: programs that name the folder in their
