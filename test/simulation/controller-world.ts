@@ -3,6 +3,7 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import { defaultBounds, type QuiesceBounds } from 'felhom-controller/quiesce/bounds.ts';
 import { type BackupEnd, runBackup } from 'felhom-controller/quiesce/cycle.ts';
 import { type Marker, marker } from 'felhom-controller/quiesce/marker.ts';
+import type { QuiescePolicy } from 'felhom-controller/quiesce/policy.ts';
 import type { LockPort, OpenRun, RunHolder, RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { type RecoverEnd, recover } from 'felhom-controller/quiesce/recover.ts';
 import type { RunResult } from 'felhom-controller/quiesce/result.ts';
@@ -27,10 +28,11 @@ export interface World {
   /** The guest is shutting down. */
   shutdown: { isUnderWay: boolean; bootId: string };
   /** How often the next marker writes fail. */
-  failures: { markerWrites: number };
+  failures: { markerWrites: number; markerErases: number };
   /** Aborts when somebody sends SIGTERM to the run. */
   stop: AbortController;
   bounds: QuiesceBounds;
+  policy: QuiescePolicy;
   /** What was broken on the way, in words. */
   violations: string[];
   /** What had a process when the host took its snapshot. */
@@ -80,9 +82,10 @@ export function makeWorld(scenario: Scenario, clock: VirtualClock = virtualClock
     history: new Map(),
     freezer: { untilMs: 0 },
     shutdown: { isUnderWay: false, bootId: 'boot-1' },
-    failures: { markerWrites: 0 },
+    failures: { markerWrites: 0, markerErases: 0 },
     stop: new AbortController(),
     bounds: { ...defaultBounds, ...scenario.bounds },
+    policy: { stacks: { proxy: { quiesce: 'keep' } } },
     violations: [],
     runningAtSnapshot: null,
     snapshot: null,
@@ -158,6 +161,13 @@ function worldPorts(world: World, pid: number): RunPorts {
         }
         await store.write(value);
       },
+      erase: async () => {
+        if (failures.markerErases > 0) {
+          failures.markerErases -= 1;
+          throw new Failure('state_unwritable', { message: 'read-only file system', hint: 'dmesg' });
+        }
+        await store.erase();
+      },
     },
     lock: lockOf(world, pid),
     guard: { start: async () => ({ arm: () => undefined, disarm: () => undefined }) },
@@ -211,7 +221,7 @@ export interface Ended<E> {
 export async function simulateBackup(world: World, point: CrashPoint | null): Promise<Ended<BackupEnd>> {
   const { ports, life } = newProcess(world, point);
   const work = runBackup(ports, {
-    policy: { stacks: { proxy: { quiesce: 'keep' } } },
+    policy: world.policy,
     bounds: world.bounds,
     storage: null,
     jobId: null,
@@ -223,9 +233,13 @@ export async function simulateBackup(world: World, point: CrashPoint | null): Pr
 }
 
 /** `recover` in this world, to its end or its death. */
-export async function simulateRecover(world: World, point: CrashPoint | null = null): Promise<Ended<RecoverEnd>> {
+export async function simulateRecover(
+  world: World,
+  point: CrashPoint | null = null,
+  forgive: string | null = null,
+): Promise<Ended<RecoverEnd>> {
   const { ports, life } = newProcess(world, point);
-  const work = recover(ports, { bounds: world.bounds, forgive: null, stop: new AbortController().signal });
+  const work = recover(ports, { bounds: world.bounds, forgive, stop: new AbortController().signal });
   return await settle(world, work, life);
 }
 
