@@ -70,11 +70,13 @@ describe('a refusal of this guest', () => {
 
   function agentThat(answers: (() => Promise<never>)[]): AgentApi {
     const base = noAgent('a test');
-    return { ...base, restoreTest: async () => await (answers.shift()?.() ?? Promise.resolve({ last: null })) };
+    return { ...base, restoreTest: async () => (await answers.shift()?.()) ?? { last: null } };
   }
 
   const stateDir = (): string => join(folder, 'state');
-  const refuse = (error: AgentError) => async () => await Promise.reject(error);
+  const refuse = (error: AgentError) => async () => {
+    throw error;
+  };
   const remember = (api: AgentApi): AgentApi => rememberingRefusals(api, { stateDir: stateDir(), clock: systemClock });
 
   it('is kept with its words until a call is let in', async () => {
