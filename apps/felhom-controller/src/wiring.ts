@@ -7,7 +7,7 @@ import type { Config } from './config.ts';
 import type { EngineApi } from './engine/engine-api.ts';
 import { fileHistory } from './history/history.ts';
 import { marker, markerVersion } from './quiesce/marker.ts';
-import type { HistoryPort, MarkerPort, RecoverPorts, RunPorts, SystemPort } from './quiesce/ports.ts';
+import type { MarkerPort, RecoverPorts, RunPorts, SystemPort } from './quiesce/ports.ts';
 
 /*
  * The one place that builds what touches the world. What loads undici, execa or pino is imported
@@ -102,7 +102,6 @@ export async function openRun(request: RunRequest): Promise<Opened<RunPorts>> {
 export async function openRecover({
   config,
   env,
-  log,
   progress,
   agent,
 }: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts>> {
@@ -118,7 +117,7 @@ export async function openRecover({
     markers,
     lock: lockPort({ runDir: config.run_dir, engineId: async () => await engineIdFor(engine, markers) }),
     agent,
-    history: loggedHistory(openHistory(config), log),
+    history: openHistory(config),
     system,
     progress,
   };
@@ -137,22 +136,6 @@ async function engineIdFor(engine: EngineApi, markers: MarkerPort): Promise<stri
     if (owed.kind === 'present') return owed.value.engine_id;
     throw error;
   }
-}
-
-/** A history that cannot be written is told and never stops a cycle. */
-function loggedHistory(history: HistoryPort, log: Log): HistoryPort {
-  const told = async (work: Promise<void>): Promise<void> => {
-    try {
-      await work;
-    } catch (error) {
-      log.warn('the run could not be written to the history', { error });
-    }
-  };
-  return {
-    begin: async (run) => await told(history.begin(run)),
-    end: async (run, result) => await told(history.end(run, result)),
-    unfinished: async () => await history.unfinished(),
-  };
 }
 
 /** Our own program as the guard starts it: absolute paths, the same configuration, the same state. */

@@ -74,7 +74,11 @@ const levels = { debug: 20, info: 30, warn: 40, error: 50 };
 /** Redaction at the door: whatever a field holds has passed as text before pino sees it. */
 function clean(fields: LogFields | undefined): LogFields {
   if (fields === undefined) return {};
-  const text = JSON.stringify(fields, (_key, value: unknown) =>
+  const plain = Object.entries(fields).map(([key, value]) => [
+    key,
+    value instanceof Error ? describeError(value) : value,
+  ]);
+  const text = JSON.stringify(Object.fromEntries(plain), (_key, value: unknown) =>
     value instanceof Error ? describeError(value) : value,
   );
   const parsed: unknown = JSON.parse(redact(text));

@@ -1,6 +1,6 @@
 /** The known word that `word` was probably meant to be, or undefined when none is near. */
 export function nearestKey(word: string, known: readonly string[]): string | undefined {
-  const bound = Math.max(1, Math.floor(word.length / 3));
+  const bound = Math.max(1, Math.ceil(word.length / 3));
   let best: { key: string; distance: number } | undefined;
   for (const key of known) {
     const distance = key.toLowerCase() === word.toLowerCase() ? 0 : editDistance(word, key);

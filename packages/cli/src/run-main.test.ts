@@ -110,7 +110,14 @@ describe('what is printed', () => {
     log.info('two\nlines', { stack: 'web', ms: 3 });
     log.warn('c');
     log.error('d', { error: new Error('outer', { cause: new Error('inner') }) });
-    expect(lines).toEqual(['<7>a\n', '<6>two lines stack=web ms=3\n', '<4>c\n', '<3>d error=outer: inner\n']);
+    log.error('e', { error: new Failure('busy', { message: 'm', hint: 'h' }) });
+    expect(lines).toEqual([
+      '<7>a\n',
+      '<6>two lines stack=web ms=3\n',
+      '<4>c\n',
+      '<3>d error=outer: inner\n',
+      '<3>e error=m\n',
+    ]);
   });
 
   it('is a result once: an error after it is not a second object', () => {
