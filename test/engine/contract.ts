@@ -169,6 +169,16 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       expect((await look(id)).startedAt).toBe(down.startedAt);
     });
 
+    it('counts what a restart policy did, and forgets it at a start', async () => {
+      const id = await running('counts', { kind: 'crashes', restart: 'always' });
+      await until(id, ({ restartCount }) => restartCount > 1);
+      await subject.settle(engine.stop(id, enough));
+      expect((await until(id, ({ status }) => status === 'exited')).restartCount).toBeGreaterThan(1);
+      await subject.settle(engine.start(id, enough));
+      expect((await look(id)).restartCount).toBeLessThan(2);
+      await subject.settle(engine.stop(id, enough));
+    });
+
     it('leaves a task that ended with 0 at that', async () => {
       const id = await running('task', { kind: 'task', restart: 'on-failure' });
       expect(await until(id, ({ status }) => status === 'exited')).toMatchObject({ exitCode: 0, restartCount: 0 });

@@ -178,6 +178,20 @@ export const scenarios: Scenario[] = [
     containers: () => few().map((spec) => (spec.name === 'db' ? { ...spec, behaviour: { stopMs: null } } : spec)),
   },
   {
+    name: 'a container that its restart policy starts anew every moment, running when it is looked at',
+    containers: () => [
+      ...few(),
+      {
+        name: 'loop',
+        project: 'loop',
+        service: 'loop',
+        number: 1,
+        restartPolicy: 'always',
+        behaviour: { runsForMs: 45, exitCode: 1, stopMs: 400 },
+      },
+    ],
+  },
+  {
     name: 'a start that fails twice',
     containers: () => few().map((spec) => (spec.name === 'db' ? { ...spec, behaviour: { startFailures: 2 } } : spec)),
   },

@@ -259,6 +259,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
           hint: 'df',
         });
       }
+      container.state.restartCount = 0;
       newLife(container);
       return 'started';
     },
@@ -304,7 +305,10 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       for (const cancel of container.endLife.splice(0)) cancel();
       containers.delete(container.state.id);
     },
-    startByHand: (name) => newLife(byName(name)),
+    startByHand: (name) => {
+      byName(name).state.restartCount = 0;
+      newLife(byName(name));
+    },
     stopByHand: (name) => void beginStop(byName(name)),
     pause: (name) => {
       byName(name).state.status = 'paused';

@@ -56,6 +56,12 @@ describe('a debt', () => {
     expect(judgeDebt(looping, seen('restarting'), untouched).kind).toBe('paid');
   });
 
+  it('is not paid by a restart policy that was quicker than our stop: the stop may still be in flight', () => {
+    const restarted = seen('running', { startedAt: anew, restartCount: 1 });
+    expect(judgeDebt(debtOf(), restarted, unknown).kind).toBe('stop_then_start');
+    expect(judgeDebt(debtOf(), restarted, ours).kind).toBe('paid');
+  });
+
   it('of an app that ran well is not paid by one that starts and ends over and over', () => {
     expect(judgeDebt(debtOf(), seen('restarting', { startedAt: anew }), ours).kind).toBe('wait');
   });

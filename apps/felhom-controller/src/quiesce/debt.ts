@@ -21,16 +21,19 @@ export type DebtVerdict =
  * The payment rule. Paid is: running with a *different* start than the one recorded (the same one
  * proves nothing: `docker start` of a container that is still shutting down succeeds, and then it
  * goes down for good); or ran again and ended with 0 under a restart policy that leaves it at that.
- * A container in a crash loop changes its start by itself, so only a start of ours counts there.
+ * A container that its restart policy starts, in a crash loop or once, changes its start by itself:
+ * there only a start of ours counts.
  */
 export function judgeDebt(debt: Debt, state: ContainerState | null, known: DebtKnowledge): DebtVerdict {
   if (state === null) return { kind: 'replace' };
   const isReplacement = state.id !== debt.id;
   const hasNewStart = isReplacement || state.startedAt !== debt.started_at;
   const looped = debt.was === 'restarting';
+  // A start resets the count (measured): above 0 it was a restart policy, and our stop may still be in flight.
+  const restartedItself = looped || state.restartCount > 0;
   switch (state.status) {
     case 'running':
-      if (hasNewStart && (known.startedByUs || !looped || isReplacement))
+      if (hasNewStart && (known.startedByUs || isReplacement || !restartedItself))
         return { kind: 'paid', how: looped ? 'crash_loop' : 'running' };
       return known.untouched ? { kind: 'paid', how: 'untouched' } : { kind: 'stop_then_start' };
     case 'restarting':
