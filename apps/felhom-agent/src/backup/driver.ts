@@ -1,7 +1,7 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { AgentConfig, BackupPolicy } from '../config.ts';
 import type { Gates } from './gates.ts';
-import { isTerminal, type Job, type JobError } from './job.ts';
+import { isTerminal, type Job, type JobError, type JobPatch } from './job.ts';
 import type { Jobs } from './jobs.ts';
 import type { JobPorts } from './ports.ts';
 
@@ -20,6 +20,8 @@ export interface Driver {
   lastRequestMs(vmid: number): number | null;
   /** What the hook has said of a job, for the driver to act on at once. */
   hookWord(jobId: string): HookWord | undefined;
+  /** The writer of each job's notes that is under way. */
+  writing: Map<string, Promise<void>>;
   stop: AbortSignal;
   log(message: string, fields?: Record<string, unknown>): void;
 }
@@ -42,17 +44,22 @@ export async function fail(driver: Driver, jobId: string, error: JobError, taskE
   await durableIfPossible(driver, jobId, { phase: 'failed', error, task_ended: ended });
 }
 
-/** A change that holds in this process even when the disk does not take it. */
-export async function durableIfPossible(
-  driver: Driver,
-  jobId: string,
-  set: Parameters<Jobs['change']>[1],
-): Promise<void> {
+/**
+ * A change that holds in this process even when the disk does not take it. The end of a job is told once
+ * it is on disk: a guest that heard of a failure must never find that job done after a crash of ours.
+ */
+export async function durableIfPossible(driver: Driver, jobId: string, set: JobPatch): Promise<void> {
+  const ends = set.phase === 'done' || set.phase === 'failed' || set.phase === 'cancelled';
   try {
-    await driver.jobs.change(jobId, set, 'at-once');
+    await driver.jobs.change(jobId, set, ends ? 'durable-first' : 'at-once');
   } catch (error) {
     driver.log('a change of a job is not on disk', { job: jobId, error: text(error) });
+    if (ends && mustGet(driver, jobId).phase !== set.phase) await tellAnyway(driver, jobId, set);
   }
+}
+
+async function tellAnyway(driver: Driver, jobId: string, set: JobPatch): Promise<void> {
+  await driver.jobs.change(jobId, set, 'at-once').catch(() => undefined);
 }
 
 export function mustGet(driver: Pick<Driver, 'jobs'>, jobId: string): Job {

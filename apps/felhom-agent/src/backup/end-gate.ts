@@ -94,7 +94,7 @@ export async function recordReport(driver: Driver, jobId: string, body: ReportBo
   if (job.report !== null) return job;
   const notes = job.notes === 'written' ? { notes: 'owed' as const } : {};
   const after = await driver.jobs.change(jobId, { report: { ...body, at: isoNow(driver) }, ...notes }, 'durable-first');
-  if (after.phase === 'done') void payNotes(driver, jobId);
+  if (after.task_ended) void payNotes(driver, jobId);
   return after;
 }
 

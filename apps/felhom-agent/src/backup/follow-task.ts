@@ -71,7 +71,8 @@ async function takeSteps(driver: Driver, jobId: string, log: GuestLog): Promise<
   const policy = driver.policyOf(now);
   const binds = now.origin !== 'pve' && policy.onDowngrade === 'abort';
   const { set, downgraded } = stepFromLog(now, log, now.guest_kind, { mode: binds ? policy.mode : null });
-  if (downgraded && now.phase !== 'snapshotted') return await abortDowngrade(driver, now, log);
+  // A backup that is captured already is kept, whatever its mode.
+  if (downgraded && log.proof === null && log.end === null) return await abortDowngrade(driver, now, log);
   if (Object.keys(set).length > 0) {
     await durableIfPossible(driver, jobId, set);
     if (set.phase === 'snapshotted') await driver.ports.generations.raise(job.vmid);

@@ -8,10 +8,9 @@ export async function settleJob(driver: Driver, jobId: string): Promise<void> {
   await payNotes(driver, jobId);
 }
 
-const writing = new Map<string, Promise<void>>();
-
 /** Writes the notes of a finished backup until they are as the job says. One writer per job: the newest state wins. */
 export async function payNotes(driver: Driver, jobId: string): Promise<void> {
+  const { writing } = driver;
   const earlier = writing.get(jobId) ?? Promise.resolve();
   const mine = earlier.then(async () => await writeUntilDone(driver, jobId));
   writing.set(jobId, mine);

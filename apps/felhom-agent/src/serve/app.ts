@@ -98,6 +98,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     },
     lastRequestMs: (vmid) => heard.get(vmid) ?? null,
     hookWord: (jobId) => hook.word(jobId),
+    writing: new Map(),
     stop,
     log,
   };
