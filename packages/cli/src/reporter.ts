@@ -27,6 +27,8 @@ export interface ReporterOptions {
   json: boolean;
   stdout?: Output;
   stderr?: Output;
+  /** Whether stderr goes to the journal, which takes priorities from its lines. Default: JOURNAL_STREAM says so. */
+  journal?: boolean;
 }
 
 /** Text or JSON, decided here once. A result that was printed is not followed by a second object. */
@@ -34,8 +36,11 @@ export function createReporter({
   json,
   stdout = descriptorOutput(1),
   stderr = descriptorOutput(2),
+  journal = process.env['JOURNAL_STREAM'] !== undefined,
 }: ReporterOptions): Reporter {
   let printed = false;
+  const tell = (priority: number, text: string): void =>
+    stderr.write(journal && !stderr.isTerminal ? withPriority(priority, text) : text);
   return {
     get interactive() {
       return !json && stderr.isTerminal;
@@ -46,10 +51,10 @@ export function createReporter({
       stdout.write(json ? `${JSON.stringify(document)}\n` : endLine(text(document)));
     },
     say: (line) => {
-      if (!json) stderr.write(endLine(line));
+      if (!json) tell(5, endLine(line));
     },
     failure: (failure) => {
-      if (!json) return stderr.write(failureText(failure));
+      if (!json) return tell(3, failureText(failure));
       if (printed) return;
       printed = true;
       stdout.write(`${JSON.stringify({ schema: 'felhom.error/1', error: failure })}\n`);
@@ -64,6 +69,11 @@ export function failureText(failure: Failure): string {
     .map((line) => `  ${line}\n`)
     .join('');
   return `error: ${failure.message}\n${hint}`;
+}
+
+/** Every line with its syslog priority, as systemd takes it from a stream (sd-daemon(3)). */
+function withPriority(priority: number, text: string): string {
+  return text.replaceAll(/^(?=.)/gm, `<${priority}>`);
 }
 
 function endLine(text: string): string {

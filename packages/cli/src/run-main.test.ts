@@ -120,6 +120,17 @@ describe('what is printed', () => {
     ]);
   });
 
+  it('carries its priority into the journal, on every line of an error', () => {
+    const out = memoryOutput();
+    const reporter = createReporter({ json: false, stdout: out, stderr: out, journal: true });
+    reporter.say('on the way');
+    reporter.failure(new Failure('busy', { message: 'm', hint: 'h' }));
+    expect(out.text()).toBe('<5>on the way\n<3>error: m\n<3>  h\n');
+    const terminal = memoryOutput({ isTerminal: true });
+    createReporter({ json: false, stderr: terminal, journal: true }).say('a person looks');
+    expect(terminal.text()).toBe('a person looks\n');
+  });
+
   it('is a result once: an error after it is not a second object', () => {
     const out = memoryOutput();
     const reporter = createReporter({ json: true, stdout: out, stderr: out });

@@ -2,16 +2,14 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import { Agent } from 'undici';
 import type { z } from 'zod';
 import { type AgentApi, AgentError } from './agent-api.ts';
-import { errorOfAnswer, errorOfConnection, misbehaves, parseJson, type RawAnswer } from './agent-errors.ts';
+import { errorOfAnswer, misbehaves, parseJson } from './agent-errors.ts';
+import { type AgentTimeouts, type Call, exchange, type OpenAgent } from './exchange.ts';
 import { type GenerationStore, newerGeneration } from './generation.ts';
 import { canonicalFingerprint, pinnedConnector } from './pinned-connector.ts';
 import {
-  apiVersion,
   cancelAnswer,
   dueAnswer,
-  headers,
   jobStatus,
-  limits,
   quiescedAnswer,
   reportAnswer,
   restoreTestAnswer,
@@ -41,23 +39,6 @@ export interface AgentClientOptions {
   /** What tells this boot from every other: /proc/sys/kernel/random/boot_id. */
   bootId: string;
   timeouts?: Partial<AgentTimeouts>;
-}
-
-export interface AgentTimeouts {
-  /** To a connection, TLS included. Default 5 s. */
-  connectMs: number;
-  /** To the end of an answer, above what a long poll waits. Default 15 s. */
-  answerMs: number;
-}
-
-interface Call<S extends z.ZodType> {
-  method: 'GET' | 'POST' | 'DELETE';
-  path: string;
-  answer: S;
-  body?: unknown;
-  idempotencyKey?: string;
-  waitSeconds?: number;
-  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -110,11 +91,6 @@ function statusPath(jobId: string, after: number | undefined, waitSeconds: numbe
   const query = new URLSearchParams({ job_id: jobId, wait: String(waitSeconds) });
   if (after !== undefined) query.set('after', String(after));
   return `/backup/status?${query.toString()}`;
-}
-
-interface OpenAgent {
-  url: string;
-  dispatcher: Agent;
 }
 
 function openAgent({ url, fingerprint }: AgentAddress, timeouts: AgentTimeouts): OpenAgent {
@@ -196,12 +172,10 @@ async function callWithGeneration<S extends z.ZodType>(
   }
 }
 
-type Presented = AgentClientOptions & { presented: string | null };
-
 async function callOnce<S extends z.ZodType>(
   agent: OpenAgent,
   call: Call<S>,
-  options: Presented,
+  options: AgentClientOptions & { presented: string | null },
   timeouts: AgentTimeouts,
 ): Promise<z.output<S>> {
   const { answer, nextGeneration } = await exchange(agent, call, options, timeouts);
@@ -217,63 +191,4 @@ async function callOnce<S extends z.ZodType>(
 function describeShape(error: z.ZodError): string {
   const [first] = error.issues;
   return first === undefined ? 'wrong shape' : `${first.path.join('.') || 'answer'}: ${first.message}`;
-}
-
-/** Sends one request and reads the whole bounded answer. Errors are `AgentError`s, or the caller's abort reason. */
-async function exchange<S extends z.ZodType>(
-  agent: OpenAgent,
-  call: Call<S>,
-  options: Presented,
-  timeouts: AgentTimeouts,
-): Promise<{ answer: RawAnswer; nextGeneration: string | undefined }> {
-  const limit = AbortSignal.timeout(timeouts.connectMs + timeouts.answerMs + (call.waitSeconds ?? 0) * 1_000);
-  const signal = call.signal === undefined ? limit : AbortSignal.any([limit, call.signal]);
-  try {
-    const response = await agent.dispatcher.request({
-      origin: agent.url,
-      path: call.path,
-      method: call.method,
-      headers: requestHeaders(call, options),
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-      signal,
-    });
-    const contentType = headerText(response.headers['content-type']) ?? '';
-    const answer = { url: agent.url, status: response.statusCode, contentType };
-    const text = await readBounded(response.body, answer);
-    return { answer: { ...answer, text }, nextGeneration: headerText(response.headers[headers.nextGeneration]) };
-  } catch (error) {
-    if (error instanceof AgentError) throw error;
-    if (call.signal?.aborted === true) throw call.signal.reason;
-    throw errorOfConnection(
-      agent.url,
-      limit.aborted ? new Error('it did not answer in time', { cause: error }) : error,
-    );
-  }
-}
-
-function requestHeaders(call: Call<z.ZodType>, { token, bootId, presented }: Presented): Record<string, string> {
-  return {
-    accept: 'application/json',
-    authorization: `Bearer ${token}`,
-    [headers.api]: String(apiVersion),
-    [headers.bootId]: bootId,
-    [headers.generation]: presented ?? '0',
-    ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
-    ...(call.idempotencyKey === undefined ? {} : { [headers.idempotencyKey]: call.idempotencyKey }),
-  };
-}
-
-function headerText(value: string | string[] | undefined): string | undefined {
-  return Array.isArray(value) ? value[0] : value;
-}
-
-async function readBounded(body: AsyncIterable<Uint8Array>, answer: Omit<RawAnswer, 'text'>): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.byteLength;
-    if (bytes > limits.bodyBytes) throw misbehaves({ ...answer, text: '' }, `sent more than ${limits.bodyBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

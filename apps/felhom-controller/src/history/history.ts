@@ -45,7 +45,13 @@ export interface History extends HistoryPort {
 export function fileHistory({ stateDir, keep }: { stateDir: string; keep: number }): History {
   const folder = join(stateDir, 'history');
   const store = historyStore<RunRecord>({ folder, keep, version: 1, schema: record });
-  const list = async (limit?: number): Promise<RunRecord[]> => (await store.list(limit)).flatMap(readable);
+  const list = async (limit?: number): Promise<RunRecord[]> => {
+    try {
+      return (await store.list(limit)).flatMap(readable);
+    } catch (cause) {
+      throw unreadable(folder, cause);
+    }
+  };
   return {
     begin: async (run) => await store.save(run.runId, { run, result: null }),
     end: async (run, result) => await store.save(run.runId, { run, result }),
@@ -64,4 +70,13 @@ export function fileHistory({ stateDir, keep }: { stateDir: string; keep: number
 
 function readable(entry: HistoryEntry<RunRecord>): RunRecord[] {
   return entry.read.kind === 'present' ? [entry.read.value] : [];
+}
+
+function unreadable(folder: string, cause: unknown): Failure {
+  if (cause instanceof Failure) return cause;
+  return new Failure('state_unreadable', {
+    message: `the run history cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`,
+    hint: `Run the same command as root (sudo), and check the disk that holds ${folder}.`,
+    cause,
+  });
 }
