@@ -206,7 +206,7 @@ export function debtHistories({ debts, stops, seen }: AppsDown): Map<string, Deb
 export function stillUp({ plan, seen }: AppsDown): ContainerState[] {
   return plan.stop.filter(({ id }) => {
     const state = seen.get(id);
-    return state === undefined || (state !== null && state.status !== 'exited' && state.status !== 'dead');
+    return state !== undefined && state !== null && state.status !== 'exited' && state.status !== 'dead';
   });
 }
 

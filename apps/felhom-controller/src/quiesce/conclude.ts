@@ -120,7 +120,7 @@ function stackResults(down: AppsDown, up: AppsUp | null, health: HealthEnd | nul
     return {
       name,
       containers: own.length,
-      clean_stop: own.every(({ id }) => !unclean.has(id) && !killedHere.has(id)),
+      clean_stop: down.seen.size > 0 && own.every(({ id }) => !unclean.has(id) && !killedHere.has(id)),
       killed: own.filter(({ id }) => isKilled(down, id)).map((container) => container.name),
       slowest_stop: slowestStop(down, own),
       downtime_ms: since(up?.upAtMs.get(name)),

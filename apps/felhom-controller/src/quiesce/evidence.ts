@@ -13,17 +13,23 @@ export function gatherEvidence(
   status: JobStatus | null,
 ): GradeEvidence {
   return {
-    stops: down.plan.stop.map((container) => {
-      const state = down.seen.get(container.id);
-      return {
-        name: container.name,
-        holdsData: hasWritableData(container),
-        // Gone altogether (null) is down; never looked at (undefined) is not.
-        down: state === null || state?.status === 'exited' || state?.status === 'dead' || state?.status === 'created',
-        exitCode: state?.exitCode ?? 0,
-        oomKilled: state?.oomKilled === true,
-      };
-    }),
+    stops:
+      down.seen.size === 0
+        ? []
+        : down.plan.stop.map((container) => {
+            const state = down.seen.get(container.id);
+            return {
+              name: container.name,
+              holdsData: hasWritableData(container),
+              // Gone altogether (null) is down; never looked at (undefined) is not.
+              down:
+                state === null || state?.status === 'exited' || state?.status === 'dead' || state?.status === 'created',
+              exitCode: state?.exitCode ?? 0,
+              oomKilled: state?.oomKilled === true,
+            };
+          }),
+    // Nobody looks where the stop was broken off: then the apps come back early, and that is said.
+    unlooked: down.seen.size === 0 && down.plan.stop.length > 0 && !down.halted,
     startedMeanwhile: startedMeanwhile(down, up.resumeBeganMs),
     eventsBroken: captured.eventsBroken,
     runningAtProof: captured.proven ? unexpectedlyRunning(down, captured) : [],

@@ -3,6 +3,7 @@ import { type GradeEvidence, judgeGrade } from './grade.ts';
 
 const clean: GradeEvidence = {
   stops: [{ name: 'db', holdsData: true, down: true, exitCode: 0, oomKilled: false }],
+  unlooked: false,
   startedMeanwhile: [],
   eventsBroken: null,
   runningAtProof: [],
@@ -29,6 +30,11 @@ describe('the grade', () => {
     ['a kill', stop({ exitCode: 137 }), 'db did not end within its grace and was killed'],
     ['a kill for memory', stop({ exitCode: 0, oomKilled: true }), 'db was killed for want of memory'],
     ['a stop that failed', stop({ down: false }), 'db did not stop'],
+    [
+      'a look at the stops that failed',
+      { ...clean, stops: [], unlooked: true },
+      'docker did not say whether the apps were down',
+    ],
     ['a start meanwhile', { ...clean, startedMeanwhile: ['web'] }, 'web was started between the stop and the snapshot'],
     ['something that ran', { ...clean, runningAtProof: ['once'] }, 'once was running at the snapshot'],
     ['a look that failed', { ...clean, runningAtProof: null }, 'docker did not say what ran at the snapshot'],

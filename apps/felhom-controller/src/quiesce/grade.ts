@@ -13,6 +13,8 @@ export interface StopEvidence {
 /** Everything a grade is judged by, gathered while it happened. */
 export interface GradeEvidence {
   stops: readonly StopEvidence[];
+  /** Docker did not answer when it was asked whether the apps were down. */
+  unlooked: boolean;
   /** Names of containers that were started between the stop and the proof. */
   startedMeanwhile: readonly string[];
   /** Why the event stream does not cover the time from stop to proof; null: it does. */
@@ -34,6 +36,7 @@ export function judgeGrade(evidence: GradeEvidence): { grade: Grade; reason: str
       ? []
       : [`the apps came back before the snapshot was proven: ${evidence.resumedEarly}`]),
     ...(evidence.hostDegraded === null ? [] : [evidence.hostDegraded]),
+    ...(evidence.unlooked ? ['docker did not say whether the apps were down'] : []),
     ...evidence.stops.flatMap(stopReason),
     ...evidence.startedMeanwhile.map((name) => `${name} was started between the stop and the snapshot`),
     ...runningReasons(evidence),

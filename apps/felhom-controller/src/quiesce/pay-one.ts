@@ -94,8 +94,9 @@ async function act(
 }
 
 async function start({ engine }: PayPorts, tracker: DebtTracker, { bounds }: PayOptions): Promise<void> {
-  await engine.start(tracker.id, { boundMs: bounds.startMs });
-  tracker.known.startedByUs = true;
+  const answer = await engine.start(tracker.id, { boundMs: bounds.startMs });
+  if (answer === 'gone') tracker.why = 'it, or the container whose network it lives in, is gone';
+  tracker.known.startedByUs = answer === 'started';
 }
 
 /** Its container is gone: what took its place, else what Compose makes from the recorded files. */
