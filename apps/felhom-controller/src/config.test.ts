@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
@@ -120,6 +121,20 @@ describe('the configuration', () => {
         /^2 mistakes in the configuration\n.*controller\.yaml:1:17: agents\.0\.url: expected an address/,
       ),
     });
+  });
+
+  it('wants the service before a command, and says so where it is missing', async () => {
+    for (const text of ['occ', '":"', '{ app: occ }']) {
+      await expect(load(`stacks: { web: { before_stop: ${text} } }\n`)).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringMatching(/controller\.yaml:1:\d+: stacks\.web\.before_stop: expected "service: command"/),
+      });
+    }
+  });
+
+  it('that we ship as an example is a good one', async () => {
+    const example = fileURLToPath(new URL('../../../examples/controller.yaml', import.meta.url));
+    expect((await loadExistingConfig(locateConfig({ config: example }, {}))).config.agents).toHaveLength(1);
   });
 
   it('without an agent is no configuration for commands that ask one', async () => {

@@ -4,15 +4,22 @@ import { formatDuration } from '@felhom/cli/quantity.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import { boundsSchema } from './config-bounds.ts';
+import { parseServiceCommand } from './quiesce/plan.ts';
 import type { QuiescePolicy } from './quiesce/policy.ts';
 import { defaultConfigFile, defaultRunDir, defaultStateDir, placesInText } from './state/places.ts';
 
 const seeSchema = 'Correct it, then run: felhom-controller config check (config schema tells every key).';
 
+const wrongCommand = 'expected "service: command", quoted as a whole, such as "app: php occ maintenance:mode --on"';
+const serviceCommand = z
+  .string(wrongCommand)
+  .max(4096)
+  .refine((text) => parseServiceCommand(text) !== null, wrongCommand);
+
 const stackPolicy = z.strictObject({
   quiesce: z.enum(['stop', 'keep']).default('stop').describe('keep: never stopped for a backup'),
-  before_stop: z.string().max(4096).optional().describe('"service: command", run in it before the stack is stopped'),
-  after_start: z.string().max(4096).optional().describe('"service: command", run in it once the stack runs again'),
+  before_stop: serviceCommand.optional().describe('"service: command", run in it before the stack is stopped'),
+  after_start: serviceCommand.optional().describe('"service: command", run in it once the stack runs again'),
 });
 
 const agent = z.strictObject({
