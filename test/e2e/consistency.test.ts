@@ -104,9 +104,9 @@ describe('a backup during which something went wrong is only crash-consistent, a
 
   it('when a container was started between the stop and the snapshot', async () => {
     await lab.order({ fault: 'freeze_hangs' });
-    const backup = startBackup(lab);
+    const backup = startBackup(lab, { FELHOM_LOG: 'debug' });
     await waitUntilDown(lab, ['web-app-1']);
-    await waitUntil('the snapshot is under way', () => backup.controller.output() !== '');
+    await waitUntil('the run says quiesced', () => backup.controller.output().includes('quiesced'));
     await lab.engine.docker('start', 'web-app-1');
     await lab.clearFaults();
     const { code, result } = await backup.finished;
