@@ -202,15 +202,15 @@ export function debtHistories({ debts, stops, seen }: AppsDown): Map<string, Deb
   );
 }
 
-/** Names of those that are not down after the stop. */
+/** Those that were seen not to be down after the stop. */
 export function stillUp({ plan, seen }: AppsDown): ContainerState[] {
   return plan.stop.filter(({ id }) => {
     const state = seen.get(id);
-    return state !== undefined && state !== null && state.status !== 'exited' && state.status !== 'dead';
+    return state != null && state.status !== 'exited' && state.status !== 'dead';
   });
 }
 
-/** Names of those with data of their own that the engine had to kill. */
+/** Those with data of their own that the engine had to kill. */
 export function killed({ plan, seen }: AppsDown): ContainerState[] {
   return plan.stop.filter((container) => {
     const state = seen.get(container.id);
