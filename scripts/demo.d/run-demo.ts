@@ -23,14 +23,15 @@ const stack = 'shop';
  */
 export async function runDemo(demo: Demo): Promise<unknown> {
   const { say } = demo;
-  say('A Proxmox VE node (simulated, over TLS), its agent and hook, and guest 101 ...');
-  const lab = await openLab();
-  if (lab.disk.kind === 'plain') say('(No root or no btrfs here: a plain copy stands for the snapshot.)');
   const interrupted = new AbortController();
   const stop = (): void => interrupted.abort(new Error('interrupted; everything was taken down'));
   process.once('SIGINT', stop).once('SIGTERM', stop);
+  say('A Proxmox VE node (simulated, over TLS), its agent and hook, and guest 101 ...');
+  const lab = await openLab();
+  if (lab.disk.kind === 'plain') say('(No root or no btrfs here: a plain copy stands for the snapshot.)');
   const bound = setTimeout(() => interrupted.abort(new Error(`not over after ${boundMs / 1_000} s`)), boundMs);
   const end = new Promise<never>((_resolve, reject) => {
+    if (interrupted.signal.aborted) reject(interrupted.signal.reason);
     interrupted.signal.addEventListener('abort', () => reject(interrupted.signal.reason), { once: true });
   });
   try {
