@@ -84,7 +84,8 @@ describe('two backups at the same time', () => {
     expect(ends.map(({ code }) => code).toSorted()).toEqual([0, 11]);
     const busy = ends.find(({ code }) => code === 11);
     expect(JSON.parse(busy?.stdout ?? '')).toMatchObject({
-      schema: 'felhom.error/1',
+      schema: 'felhom.backup/1',
+      outcome: 'aborted',
       error: { code: 'busy', message: expect.stringMatching(/process \d+.*nothing was stopped/) },
     });
     expect((await lab.archives()).length).toBe(before + 1);

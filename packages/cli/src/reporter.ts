@@ -15,8 +15,8 @@ export interface Reporter {
   result<D extends JsonDocument>(document: D, text: (document: D) => string): void;
   /** One line for a person while the command runs, on stderr; nothing with `--json`. */
   say(line: string): void;
-  /** The end of a command that failed: words and a hint on stderr, or the error object on stdout. */
-  failure(failure: Failure): void;
+  /** The end of a command that failed: words and a hint on stderr, or the error object on stdout (`document`, where a command has its own). */
+  failure(failure: Failure, document?: JsonDocument): void;
   /** Whether a person looks at a terminal right now: progress is drawn then, and only then. */
   readonly interactive: boolean;
   /** Where `say` and progress go. */
@@ -53,11 +53,11 @@ export function createReporter({
     say: (line) => {
       if (!json) tell(5, endLine(line));
     },
-    failure: (failure) => {
+    failure: (failure, document) => {
       if (!json) return tell(3, failureText(failure));
       if (printed) return;
       printed = true;
-      stdout.write(`${JSON.stringify({ schema: 'felhom.error/1', error: failure })}\n`);
+      stdout.write(`${JSON.stringify(document ?? { schema: 'felhom.error/1', error: failure })}\n`);
     },
   };
 }

@@ -1,6 +1,7 @@
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { loadExistingConfig, locateConfig } from '../config.ts';
+import type { RunResult } from '../quiesce/result.ts';
 import type { CommandContext } from './context.ts';
 import { runOneBackup } from './run-backup.ts';
 
@@ -12,8 +13,42 @@ export async function backupNow(
   try {
     await takeBackup(context, { wait, storage });
   } catch (error) {
-    throw withState(asFailure(error));
+    const failure = asFailure(error);
+    // A defect is told with all that is known of it, by whoever tells defects.
+    if (failure.code === 'bug') throw failure;
+    const told = withState(failure);
+    context.reporter.failure(told, abortedResult(told));
+    context.setExit(told.exit);
   }
+}
+
+/** What `--json` prints where no run came about: the shape of every other result. */
+function abortedResult(
+  failure: Failure,
+): Omit<RunResult, 'run_id' | 'started_at'> & { run_id: null; started_at: null } {
+  return {
+    schema: 'felhom.backup/1',
+    run_id: null,
+    job_id: null,
+    outcome: 'aborted',
+    grade: null,
+    grade_reason: null,
+    mode: null,
+    gate: null,
+    target: { storage: null, type: null },
+    volid: null,
+    size_bytes: null,
+    started_at: null,
+    duration_ms: 0,
+    downtime_ms: null,
+    stacks: [],
+    kept_running: [],
+    excluded: [],
+    timeline: [],
+    owed: [],
+    warnings: [],
+    error: failure.toJSON(),
+  };
 }
 
 /** What is thrown comes from before there was a run: whoever reads it asks first how the apps are. */
