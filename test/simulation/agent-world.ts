@@ -209,8 +209,11 @@ class AgentWorld {
       journal: {
         append: async (record) =>
           await life.effect('journal.append', async () => {
+            await Promise.resolve();
+            const isLast = life.isDead();
             await clock.sleep(3);
-            this.records.push(structuredClone(record));
+            // A power cut in the middle of a write takes it along; one right after it does not.
+            if (isLast || !life.isDead()) this.records.push(structuredClone(record));
           }),
       },
       records: structuredClone(this.records),
