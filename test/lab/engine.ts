@@ -43,6 +43,8 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
   const env = {
     ...process.env,
     DOCKER_HOST: host,
+    // Engines from 26 on start no container where /proc/sys is read-only, unless they are told to.
+    DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE: '1',
     PATH: `${existsSync(legacyTables) ? `${legacyTables}:` : ''}${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`,
   };
   let daemon: Background | undefined;
