@@ -1,14 +1,16 @@
 import { silentLog } from '@felhom/cli/log.ts';
 import type { MarkerRead } from '@felhom/durable/marker-store.ts';
 import type { StateFile } from '@felhom/durable/state-file.ts';
-import type { JobStatus } from '@felhom/guest-api/schema.ts';
 import type { HookCall } from 'felhom-agent/backup/hook-gate.ts';
 import { createHypervisor } from 'felhom-agent/backup/hypervisor.ts';
-import { type JobRecord, jobMachine, replay } from 'felhom-agent/backup/job.ts';
-import type { Alert, Hypervisor, Lane } from 'felhom-agent/backup/ports.ts';
+import { type JobRecord, replay } from 'felhom-agent/backup/job.ts';
+import type { Alert, Lane } from 'felhom-agent/backup/ports.ts';
 import { agentConfigSchema, guestFileSchema } from 'felhom-agent/config.ts';
 import { type AgentApp, createAgentApp } from 'felhom-agent/serve/app.ts';
 import { type GuestsFile, openGuestsState } from 'felhom-agent/serve/guests-state.ts';
+import { playController } from './agent-controller.ts';
+import { doomed } from './agent-doom.ts';
+import { isQuiet, judge } from './agent-judge.ts';
 import { type SimulatedNode, simulateNode } from './agent-node.ts';
 import type { NodePlan } from './agent-vzdump.ts';
 import { type CrashPoint, type Doom, doom } from './doom.ts';
@@ -48,7 +50,6 @@ export interface AgentRun {
 }
 
 const restartMs = 1_500;
-const controllerDeadlineMs = 60_000;
 const bounds = { min_interval: '0s', storage_cache: '0s', guest_cache: '0s', owed_retry: '1s' };
 
 /** Plays a scenario to its end; the n-th agent ends at the n-th crash point, the one after the last lives. */
@@ -59,7 +60,7 @@ export async function playAgent(scenario: AgentScenario, crashes: readonly Crash
   return world.result();
 }
 
-class AgentWorld {
+export class AgentWorld {
   readonly records: JobRecord[] = [];
   readonly lives: Doom[] = [];
   readonly alerts = new Map<string, Alert>();
@@ -89,13 +90,13 @@ class AgentWorld {
   async play(): Promise<void> {
     await this.startAgent();
     await this.clock.sleep(10);
-    const controller = this.scenario.unwatched === true ? Promise.resolve() : this.controller();
+    const guest = this.scenario.unwatched === true ? Promise.resolve() : playController(this);
     if (this.scenario.asks === 'pve') this.clock.after(100, () => void this.node.startOwnJob());
     if (this.scenario.asks === 'operator')
       await this.ask(async (app) => {
         if (app.jobs.all().length === 0) await app.service.startForOperator(101, { quiesce: true });
       });
-    await controller;
+    await guest;
     await this.settled();
   }
 
@@ -125,7 +126,7 @@ class AgentWorld {
     const { node, records, lives, alerts, apps } = this;
     const traces = lives.map((life) => life.trace);
     return {
-      violations: this.judged(),
+      violations: judge(this),
       records,
       node,
       traces,
@@ -133,31 +134,6 @@ class AgentWorld {
       appsUp: apps.up,
       downMs: apps.downMs,
     };
-  }
-
-  judged(): string[] {
-    const found = [...this.node.violations];
-    for (const job of this.jobs()) {
-      if (!isQuiet(job))
-        found.push(`job ${job.job_id} is not settled: ${job.phase}, notes ${job.notes}, guest ${job.guest_owed}`);
-      const walk = this.records.flatMap((record) => {
-        if (record.kind === 'opened') return record.job.job_id === job.job_id ? [record.job.phase] : [];
-        return record.job_id === job.job_id && record.set.phase !== undefined ? [record.set.phase] : [];
-      });
-      if (!jobMachine.isLegalWalk(walk)) found.push(`the phases of ${job.job_id} are no legal walk: ${walk.join(' ')}`);
-      if (job.phase === 'done' && job.volid !== null && !this.node.archives.some((each) => each.volid === job.volid))
-        found.push(`${job.job_id} names an archive that is not there`);
-    }
-    for (const { notes, appsDown } of this.node.archives) {
-      if (/^felhom\/1 \S+ app-consistent/.test(notes) && !appsDown)
-        found.push('an archive is called app-consistent although an app ran at its point in time');
-      if (/^felhom\/1 \S+ pending/.test(notes)) found.push('the notes of an archive are still pending');
-    }
-    if (!this.apps.up) found.push('the apps are down');
-    if (!this.node.guest.running) found.push('the guest is down');
-    if (this.node.guest.lock !== null) found.push('the guest is locked');
-    if (!this.node.isIdle()) found.push('a task still runs');
-    return found;
   }
 
   appsGo(): void {
@@ -308,129 +284,4 @@ class AgentWorld {
     }
     return true;
   }
-
-  /** A controller that keeps its part: it stops only what it has seen ready, and starts it again whatever happens. */
-  async controller(): Promise<void> {
-    const jobId = await this.findJob();
-    if (jobId === null) return;
-    const down = { sinceMs: null as number | null, held: true };
-    let after = -1;
-    for (;;) {
-      const lateMs = down.sinceMs === null ? Number.POSITIVE_INFINITY : down.sinceMs + controllerDeadlineMs;
-      const status = await this.poll(jobId, after, lateMs).catch(() => null);
-      if (status !== null) after = status.seq;
-      const late = this.clock.monotonicMs() >= lateMs;
-      const over =
-        late ||
-        status === null ||
-        ['snapshotted', 'done', 'failed', 'cancelled'].includes(status.phase) ||
-        status.degraded !== null;
-      if (down.sinceMs !== null && !this.apps.up && over) {
-        if (late || status === null || status.degraded !== null) down.held = false;
-        this.appsCome();
-      }
-      if (status?.phase === 'failed' || status?.phase === 'cancelled') down.held = false;
-      if (status === null || ['done', 'failed', 'cancelled'].includes(status.phase)) break;
-      if (status.phase === 'ready' && down.sinceMs === null) {
-        if (this.scenario.controllerDies === true) return;
-        down.sinceMs = this.clock.monotonicMs();
-        await this.stopAndTell(jobId, down);
-      }
-    }
-    const grade = down.sinceMs !== null && down.held ? ('app-consistent' as const) : ('crash-consistent' as const);
-    await this.ask(async (app) => {
-      app.api.heard(101);
-      await app.service.report(jobId, {
-        run_id: 'run',
-        grade,
-        grade_reason: null,
-        downtime_ms: null,
-        kept_running: [],
-        timeline: [],
-      });
-    });
-  }
-
-  async stopAndTell(jobId: string, down: { sinceMs: number | null; held: boolean }): Promise<void> {
-    await this.clock.sleep(200);
-    this.appsGo();
-    try {
-      await this.ask(async (app) => await app.service.quiesced(jobId), (down.sinceMs ?? 0) + controllerDeadlineMs);
-    } catch {
-      // Gone, or nobody answered in time: the apps come back, and the report says so.
-      down.held = false;
-      this.appsCome();
-    }
-  }
-
-  async findJob(): Promise<string | null> {
-    const untilMs = this.clock.monotonicMs() + 60_000;
-    if ((this.scenario.asks ?? 'controller') === 'controller') {
-      const job = await this.ask(async (app) => {
-        app.api.heard(101);
-        return await app.service.startForGuest(101, { run_id: 'run' }, 'key');
-      });
-      return job.job_id;
-    }
-    while (this.clock.monotonicMs() < untilMs) {
-      const due = await this.ask(async (app) => {
-        app.api.heard(101);
-        return await app.due.waitForDue(101, 20_000, new AbortController().signal);
-      });
-      if (due.job_id !== undefined) return due.job_id;
-      // A job that went past its gate while nobody answered is only followed.
-      const missed = this.jobs()[0];
-      if (missed !== undefined) return missed.job_id;
-      await this.clock.sleep(500);
-    }
-    return null;
-  }
-
-  async poll(jobId: string, after: number, untilMs: number): Promise<JobStatus> {
-    while (this.node.isFrozen()) await this.clock.sleep(100);
-    return await this.ask(async (app) => {
-      app.api.heard(101);
-      const job = app.jobs.get(jobId);
-      if (job === undefined) throw new Error('no such job');
-      app.service.poll(job);
-      const stale = after > job.seq;
-      if (!stale && (app.jobs.told(jobId)?.seq ?? 0) <= after) await app.jobs.waitFor(jobId, after, 5_000);
-      const told = app.jobs.told(jobId) ?? job;
-      app.service.poll(told);
-      return app.service.status(told);
-    }, untilMs);
-  }
-}
-
-type ReplayedJob = ReturnType<AgentWorld['jobs']>[number];
-
-function isQuiet(job: ReplayedJob): boolean {
-  const over = ['done', 'failed', 'cancelled'].includes(job.phase);
-  const ended = job.task_ended || (job.intent_at === null && job.upid === null && job.origin !== 'pve');
-  return over && ended && job.notes !== 'owed' && job.guest_owed !== 'owed';
-}
-
-/** Every call to the node as an effect of this life. */
-function doomed(pve: Hypervisor, life: Doom): Hypervisor {
-  const through = <A extends unknown[], R>(name: string, call: (...args: A) => Promise<R>) => {
-    return async (...args: A): Promise<R> => await life.effect(name, async () => await call(...args));
-  };
-  return {
-    node: pve.node,
-    guests: through('pve.guests', pve.guests),
-    guest: through('pve.guest', pve.guest),
-    whereIs: through('pve.whereIs', pve.whereIs),
-    volumes: through('pve.volumes', pve.volumes),
-    startBackup: through('pve.startBackup', pve.startBackup),
-    findStarted: through('pve.findStarted', pve.findStarted),
-    tasks: through('pve.tasks', pve.tasks),
-    task: through('pve.task', pve.task),
-    taskLog: through('pve.taskLog', pve.taskLog),
-    stopTask: through('pve.stopTask', pve.stopTask),
-    startGuest: through('pve.startGuest', pve.startGuest),
-    storage: through('pve.storage', pve.storage),
-    backups: through('pve.backups', pve.backups),
-    writeNotes: through('pve.writeNotes', pve.writeNotes),
-    logReader: pve.logReader,
-  };
 }
