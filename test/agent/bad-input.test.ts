@@ -136,6 +136,7 @@ describe('a connection that dawdles', () => {
   it.each([
     ['in its headers', 'GET /backup/due HTTP/1.1\r\nHost: a\r\n'],
     ['in its body', 'POST /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n'],
+    ['in its first line', 'G'],
     ['before its first byte', ''],
   ])('is closed %s', async (_, text) => {
     const url = new URL(rig.agent.serving.url);
@@ -147,7 +148,6 @@ describe('a connection that dawdles', () => {
     });
     socket.resume();
     if (text !== '') socket.write(text);
-    else socket.write('G');
     expect(await until('the agent closes it', () => closed, 10_000)).toBe(true);
   });
 
