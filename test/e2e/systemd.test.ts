@@ -20,9 +20,12 @@ const apps = ['shop-app-1', 'shop-db-1'];
 let lab: Lab;
 let guest: SystemdGuest;
 
+/** Nothing is due by itself: a controller that has just booted would ask for its first backup before the host does. */
+const onlyWhenAsked = { defaults: { backup: { storage: 'bk', schedule: 'pve' } } };
+
 beforeEach(async () => {
   const bounds = { max_quiesce: '2m', hung_holder: '1s', watch_backoff: '1s' };
-  lab = await openLab({ controller: { bounds }, agentBounds: { hold_max: '90s' } });
+  lab = await openLab({ agent: onlyWhenAsked, controller: { bounds }, agentBounds: { hold_max: '90s' } });
   await lab.addStack('shop', shop);
 });
 afterEach(async () => {
@@ -84,6 +87,7 @@ describe('the controller as a service', () => {
   it('frozen by SIGSTOP is ended after its deadline by the guard', async () => {
     await lab.close();
     lab = await openLab({
+      agent: onlyWhenAsked,
       controller: { bounds: { max_quiesce: '3s', hung_holder: '1s' } },
       agentBounds: { hold_max: '90s' },
     });
