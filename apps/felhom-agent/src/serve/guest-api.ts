@@ -62,7 +62,8 @@ async function answer(api: GuestApi, call: Call): Promise<Answer> {
   if (route === undefined) throw noSuchCall(call.request.method ?? '', pathname, here.length > 0);
   const result = await route.handle(api, call, route.path.exec(pathname)?.slice(1) ?? []);
   // An offer may have been made while the answer was held back.
-  const offer = next ?? api.guests.entry(call.vmid).identity.offered;
+  const { offered, adopting } = api.guests.entry(call.vmid).identity;
+  const offer = next ?? (adopting === null ? offered : null);
   return offer === null
     ? result
     : { ...result, headers: { ...result.headers, [headers.nextGeneration]: String(offer) } };

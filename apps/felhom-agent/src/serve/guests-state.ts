@@ -12,7 +12,6 @@ import { raiseGeneration, unknownIdentity } from './identity.ts';
 const identitySchema = z.object({
   generation: z.number().int(),
   offered: z.number().int().nullable(),
-  offeredTo: z.string().nullable(),
   bootId: z.string().nullable(),
   earlierBootIds: z.array(z.string()),
   refused: z
@@ -23,7 +22,7 @@ const identitySchema = z.object({
       at: z.string(),
     })
     .nullable(),
-  adopting: z.string().nullable(),
+  adopting: z.object({ generation: z.number().int(), bootId: z.string() }).nullable(),
 });
 
 const guestEntry = z.object({

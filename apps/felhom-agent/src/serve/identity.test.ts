@@ -126,6 +126,30 @@ describe('a guest and its copies', () => {
     expect(judgeIdentity(known, { generation: 3, bootId: 'a' }, at)).toMatchObject({ kind: 'accepted', next: null });
   });
 
+  it('tells an adopted copy from the guest even where both show one boot id, as containers of one host do', () => {
+    let known: Identity = { ...unknownIdentity, generation: 3, bootId: 'host' };
+    known = adoptRefused(judgeIdentity(known, { generation: 1, bootId: 'host' }, at).identity);
+    const copy = guest({ generation: 1, bootId: 'host' });
+    known = copy.call(known).identity;
+    expect(judgeIdentity(known, { generation: 3, bootId: 'host' }, at)).toMatchObject({ kind: 'accepted', next: null });
+    known = copy.call(known).identity;
+    expect(known).toMatchObject({ generation: 4, adopting: null });
+    expect(judgeIdentity(known, { generation: 3, bootId: 'host' }, at)).toMatchObject({ reason: 'restored_copy' });
+  });
+
+  it('is an alert while the copy calls, and for an hour after', () => {
+    const later = (minutes: number): string => new Date(Date.parse(at) + minutes * 60_000).toISOString();
+    const real = { generation: 3, bootId: 'a' };
+    let known: Identity = { ...unknownIdentity, ...real };
+    known = judgeIdentity(known, { generation: 1, bootId: 'copy' }, at).identity;
+    known = judgeIdentity(known, { generation: 1, bootId: 'copy' }, later(50)).identity;
+    expect(judgeIdentity(known, real, later(100))).toMatchObject({
+      changed: false,
+      identity: { refused: { reason: 'restored_copy' } },
+    });
+    expect(judgeIdentity(known, real, later(111))).toMatchObject({ changed: true, identity: { refused: null } });
+  });
+
   it('believes a generation from before our own state was lost', () => {
     expect(judgeIdentity(unknownIdentity, { generation: 9, bootId: 'a' }, at)).toMatchObject({
       kind: 'accepted',

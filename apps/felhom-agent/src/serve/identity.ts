@@ -15,14 +15,12 @@ export interface Identity {
   generation: number;
   /** What is offered, or null. Never less than `generation` + 1. */
   offered: number | null;
-  /** Where set, only this boot id is offered anything. */
-  offeredTo: string | null;
   bootId: string | null;
   /** Boot ids that presented this generation before the present one. */
   earlierBootIds: string[];
   refused: { reason: 'restored_copy' | 'identity_conflict'; generation: number; bootId: string; at: string } | null;
-  /** This boot id is let in with whatever generation it presents. */
-  adopting: string | null;
+  /** The refused one that a person calls the guest: it is let in, and alone is offered the next generation. */
+  adopting: Presented | null;
 }
 
 export interface Presented {
@@ -35,11 +33,14 @@ export type Verdict =
   | { kind: 'refused'; reason: 'restored_copy' | 'identity_conflict'; identity: Identity; changed: boolean };
 
 const earlierKept = 16;
+/** A copy that has not called for this long is no longer a matter for a person. */
+const refusalKeptMs = 3_600_000;
+/** How often a copy that keeps calling is put on record again. */
+const refusalNotedMs = 600_000;
 
 export const unknownIdentity: Identity = {
   generation: 0,
   offered: null,
-  offeredTo: null,
   bootId: null,
   earlierBootIds: [],
   refused: null,
@@ -47,49 +48,46 @@ export const unknownIdentity: Identity = {
 };
 
 export function judgeIdentity(known: Identity, presented: Presented, at: string): Verdict {
-  if (known.adopting === presented.bootId) return letIn(known, presented);
+  const adopted = known.adopting?.bootId === presented.bootId;
+  if (adopted && known.adopting?.generation === presented.generation) return letIn(known, presented);
   if (presented.generation < known.generation) return refuse(known, presented, 'restored_copy', at);
   const conflict = known.refused?.reason === 'identity_conflict';
-  if (presented.generation > known.generation) {
-    return conflict ? refuse(known, presented, 'identity_conflict', at) : inForce(known, presented);
-  }
+  if (presented.generation > known.generation && (adopted || !conflict)) return inForce(known, presented);
   if (conflict || known.earlierBootIds.includes(presented.bootId))
     return refuse(known, presented, 'identity_conflict', at);
-  return accept(known, presented);
+  return accept(known, presented, at);
 }
 
-function accept(known: Identity, presented: Presented): Verdict {
+function accept(known: Identity, presented: Presented, at: string): Verdict {
   const same = known.bootId === presented.bootId;
   const earlier =
     known.bootId === null || same ? known.earlierBootIds : [...known.earlierBootIds, known.bootId].slice(-earlierKept);
-  const identity = same ? known : { ...known, bootId: presented.bootId, earlierBootIds: earlier };
-  return { kind: 'accepted', identity, next: offerFor(identity, presented), changed: !same };
+  const forgotten = known.refused !== null && Date.parse(at) - Date.parse(known.refused.at) > refusalKeptMs;
+  if (same && !forgotten)
+    return { kind: 'accepted', identity: known, next: offerFor(known, presented), changed: false };
+  const refused = forgotten ? null : known.refused;
+  const identity = { ...known, bootId: presented.bootId, earlierBootIds: earlier, refused };
+  return { kind: 'accepted', identity, next: offerFor(identity, presented), changed: true };
 }
 
 /** A generation newer than the one in force: the offer was taken (or our own state is the older one). */
 function inForce(known: Identity, presented: Presented): Verdict {
   const taken = known.offered !== null && presented.generation >= known.offered;
   const identity: Identity = {
-    ...known,
+    ...unknownIdentity,
     generation: presented.generation,
     offered: taken ? null : known.offered,
-    offeredTo: null,
     bootId: presented.bootId,
-    earlierBootIds: [],
+    refused: known.refused?.reason === 'identity_conflict' || known.adopting !== null ? null : known.refused,
   };
   return { kind: 'accepted', identity, next: offerFor(identity, presented), changed: true };
 }
 
+/** The adopted one, still with what it was refused for. It presents what it is offered here next. */
 function letIn(known: Identity, presented: Presented): Verdict {
-  const generation = Math.max(known.generation, presented.generation);
-  const next = Math.max(generation, known.offered ?? 0) + 1;
-  if (presented.generation >= next - 1 && presented.generation > known.generation) {
-    const identity: Identity = { ...unknownIdentity, generation: presented.generation, bootId: presented.bootId };
-    return { kind: 'accepted', identity, next: null, changed: true };
-  }
-  const offered = known.offeredTo === presented.bootId && known.offered !== null ? known.offered : next;
-  const identity: Identity = { ...known, offered, offeredTo: presented.bootId, refused: null };
-  return { kind: 'accepted', identity, next: offered, changed: known.refused !== null || known.offered !== offered };
+  const offered = Math.max(known.offered ?? 0, known.generation + 1, presented.generation + 1);
+  const changed = known.refused !== null || known.offered !== offered;
+  return { kind: 'accepted', identity: { ...known, offered, refused: null }, next: offered, changed };
 }
 
 function refuse(
@@ -100,14 +98,17 @@ function refuse(
 ): Verdict {
   const before = known.refused;
   const same =
-    before?.reason === reason && before.bootId === presented.bootId && before.generation === presented.generation;
+    before?.reason === reason &&
+    before.bootId === presented.bootId &&
+    before.generation === presented.generation &&
+    Date.parse(at) - Date.parse(before.at) < refusalNotedMs;
   const refused = same ? before : { reason, generation: presented.generation, bootId: presented.bootId, at };
   return { kind: 'refused', reason, identity: { ...known, refused }, changed: !same };
 }
 
-function offerFor(identity: Identity, presented: Presented): number | null {
-  if (identity.offered === null || identity.offered <= presented.generation) return null;
-  return identity.offeredTo === null || identity.offeredTo === presented.bootId ? identity.offered : null;
+/** During an adoption nobody but the adopted one is offered anything. */
+function offerFor({ offered, adopting }: Identity, presented: Presented): number | null {
+  return offered === null || offered <= presented.generation || adopting !== null ? null : offered;
 }
 
 /**
@@ -120,5 +121,7 @@ export function raiseGeneration(known: Identity): Identity {
 
 /** A person says that the refused one is the guest. */
 export function adoptRefused(known: Identity): Identity {
-  return known.refused === null ? known : { ...known, adopting: known.refused.bootId };
+  return known.refused === null
+    ? known
+    : { ...known, adopting: { generation: known.refused.generation, bootId: known.refused.bootId } };
 }
