@@ -15,7 +15,8 @@ export async function readBootId(): Promise<string> {
 export function systemPort({ clock, commands }: { clock: Clock; commands: CommandRunner }): SystemPort {
   return {
     newRunId: () => {
-      const time = new Date(clock.nowMs()).toISOString().slice(0, 19).replaceAll(/[-:]/g, '');
+      // To the millisecond: the newest run is the last one by its id, and two may begin within a second.
+      const time = new Date(clock.nowMs()).toISOString().slice(0, 23).replaceAll(/[-:.]/g, '');
       return `${time}-${randomBytes(3).toString('hex')}`;
     },
     bootId: readBootId,
