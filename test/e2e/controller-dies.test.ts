@@ -3,7 +3,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { backUp, runningContainers, waitUntilDown } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import { controllerProgram } from '../lab/programs.ts';
-import { debtFiles, runSteps, runToHangingSnapshot, runToStep, waitUntilNoJob } from '../lab/steps.ts';
+import {
+  debtFiles,
+  runSteps,
+  runToHangingSnapshot,
+  runToStep,
+  waitUntilNoJob,
+  waitUntilNoRecovery,
+} from '../lab/steps.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
 /*
@@ -28,6 +35,7 @@ afterAll(async () => await lab.close());
 afterEach(async () => {
   await lab.clearFaults();
   await waitUntilNoJob(lab);
+  await waitUntilNoRecovery(lab);
 });
 
 interface Standing {

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { waitUntilDown } from './backup.ts';
+import { findProcesses } from './find-processes.ts';
 import type { Lab } from './lab.ts';
 import type { Background } from './process.ts';
 import { waitUntil } from './wait-until.ts';
@@ -58,5 +59,18 @@ export async function waitUntilNoJob(lab: Lab, boundMs = 60_000): Promise<void> 
       return said.jobs?.length === 0;
     },
     { boundMs, everyMs: 100 },
+  );
+}
+
+/** Waits until no recovery is under way, nor a guard that would start one: it holds the lock that the next run needs. */
+export async function waitUntilNoRecovery(lab: Lab, boundMs = 30_000): Promise<void> {
+  await waitUntil(
+    'no recovery is under way',
+    async () => {
+      const ours = (words: readonly string[]): boolean =>
+        words.includes('recover') && words.some((word) => word.startsWith(lab.guest));
+      return (await findProcesses(ours)).length === 0;
+    },
+    { boundMs },
   );
 }
