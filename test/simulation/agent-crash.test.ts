@@ -27,7 +27,7 @@ describe.each(agentScenarios)('$name', (scenario) => {
       ]);
   });
 
-  it('holds its promises when the agent dies at any effect, and again at any effect of its recovery', async () => {
+  it('holds its promises when the agent dies at an effect, and again in the recovery that follows', async () => {
     const whole = await playAgent(scenario, []);
     let schedules = 0;
     for (const first of crashPoints(whole.traces[0]?.length ?? 0, 60)) {
