@@ -84,10 +84,15 @@ describe('a full disk', () => {
       expect(await client.quiesced(jobId)).toMatchObject({ phase: 'capturing' });
       expect(await followUntil(client, jobId, isOver)).toMatchObject({ phase: 'done' });
       const host = rig;
-      await until('its task is over', () => host.agent.app.jobs.get(jobId)?.task_ended);
-      // The job's lock files gave pages back.
+      await until('its job is settled', () => {
+        const job = host.agent.app.jobs.get(jobId);
+        return job?.task_ended === true && job.notes !== 'owed' && job.guest_owed !== 'owed';
+      });
+      await host.agent.app.idle();
+      // What the job held on the disk gave pages back.
       await full.fill();
       await useUpPage(rig, jobId);
+      await full.fill();
       const refused = client.start({ run_id: 's' }, { idempotencyKey: randomUUID() });
       await expect(refused).rejects.toBeInstanceOf(AgentError);
       await expect(refused).rejects.toMatchObject({ status: 507 });
@@ -169,7 +174,9 @@ async function fullDisk() {
   return {
     folder,
     fill: async () => {
-      const error = await writeFile(ballast, Buffer.alloc(4 * 1024 * 1024)).catch((cause: unknown) => cause);
+      // Appended: a file that is cut first would leave its room to others for a moment.
+      const more = Buffer.alloc(4 * 1024 * 1024);
+      const error = await writeFile(ballast, more, { flag: 'a' }).catch((cause: unknown) => cause);
       if (!(error instanceof Error)) throw new Error('the disk did not fill');
     },
     empty: async () => await rm(ballast),
