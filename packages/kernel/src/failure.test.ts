@@ -43,6 +43,16 @@ describe('a failure', () => {
     expect(failure.cause).toBeInstanceOf(Error);
   });
 
+  test('tells machines its finer reason where it has one', () => {
+    const failure = new Failure('policy_refused', { message: 'm', hint: 'h', reason: 'expired' });
+    expect(JSON.parse(JSON.stringify(failure))).toEqual({
+      code: 'policy_refused',
+      reason: 'expired',
+      message: 'm',
+      hint: 'h',
+    });
+  });
+
   test('without a cause has none', () => {
     expect('cause' in new Failure('bug', { message: 'm', hint: 'h' })).toBe(false);
   });

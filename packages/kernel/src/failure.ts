@@ -50,6 +50,8 @@ export interface FailureText {
   message: string;
   /** What the operator types or does next. */
   hint: string;
+  /** A finer name than the code, for machines, where one code has many causes (`expired` of `policy_refused`). */
+  reason?: string;
   cause?: unknown;
 }
 
@@ -61,11 +63,13 @@ export class Failure extends Error {
   override readonly name = 'Failure';
   readonly code: FailureCode;
   readonly hint: string;
+  readonly reason: string | null;
 
-  constructor(code: FailureCode, { message, hint, cause }: FailureText) {
+  constructor(code: FailureCode, { message, hint, reason, cause }: FailureText) {
     super(redact(message), cause === undefined ? undefined : { cause });
     this.code = code;
     this.hint = redact(hint);
+    this.reason = reason ?? null;
   }
 
   get exit(): number {
@@ -82,8 +86,9 @@ export class Failure extends Error {
   }
 
   /** The wire and `--json` form. */
-  toJSON(): { code: FailureCode; message: string; hint: string } {
-    return { code: this.code, message: this.message, hint: this.hint };
+  toJSON(): { code: FailureCode; reason?: string; message: string; hint: string } {
+    const reason = this.reason === null ? {} : { reason: this.reason };
+    return { code: this.code, ...reason, message: this.message, hint: this.hint };
   }
 }
 
