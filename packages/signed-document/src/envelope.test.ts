@@ -1,6 +1,6 @@
 import { sign } from 'node:crypto';
 import { forgetSecrets } from '@felhom/kernel/redact.ts';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { decodeCanonicalBase64 } from './base64.ts';
 import { openEnvelope, sealEnvelope } from './envelope.ts';
@@ -79,7 +79,7 @@ describe('an envelope', () => {
     ['a signature over the payload alone', signedAs(payload), 'bad_signature'],
     [
       'a signature over its hand-made encoding of DSSE version 0',
-      signedAs(Buffer.from(`DSSEv0 ${type.length} ${type} ${payload.length} ${payload}`)),
+      signedAs(Buffer.from(`DSSEv0 ${type.length} ${type} ${payload.length} ${payload.toString()}`)),
       'bad_signature',
     ],
     [
