@@ -198,7 +198,11 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       starts,
     };
     if (given.health === undefined && container.behaviour.healthyAfterMs !== null) {
-      container.state.health = { status: 'starting', startLimitMs: container.behaviour.healthyAfterMs + 1_000 };
+      container.state.health = {
+        status: 'starting',
+        startLimitMs: container.behaviour.healthyAfterMs + 1_000,
+        startPeriodMs: 0,
+      };
     }
     containers.set(id, container);
     const wanted = spec.status ?? 'running';
@@ -379,15 +383,17 @@ function blank(id: string, name: string): ContainerState {
     pid: 0,
     restartCount: 0,
     restartPolicy: 'unless-stopped',
+    restartRetries: 0,
     stopTimeoutSeconds: null,
     dependencies: [],
     namespacesOf: [],
-    health: { status: 'none', startLimitMs: 0 },
+    health: { status: 'none', startLimitMs: 0, startPeriodMs: 0 },
     mounts: [],
     labels: {},
     composeFiles: [],
     envFiles: [],
     workingDir: null,
+    configHash: null,
   };
 }
 

@@ -128,6 +128,41 @@ describe('attempts', () => {
   });
 });
 
+describe('failed checks', () => {
+  const counting = (): ReturnType<typeof open> => open({ success: ['success'], checked: ['verifying'] });
+  const toVerifying = async (): Promise<void> => {
+    await counting().begin('v2', { image: 'a' });
+    await counting().step('checking');
+    await counting().step('verifying');
+  };
+
+  test('count in a row, over restarts of whoever counts, with the last of their words', async () => {
+    await toVerifying();
+    await counting().countFailure('no answer');
+    expect(await counting().countFailure('exit code 1')).toMatchObject({ checkFailures: 2, lastError: 'exit code 1' });
+    await counting().countPass();
+    expect(await counting().countFailure('once more')).toMatchObject({ checkFailures: 1 });
+  });
+
+  test('count in no other phase', async () => {
+    await counting().begin('v2', { image: 'a' });
+    await expect(counting().countFailure('no')).rejects.toMatchObject({ code: 'bug' });
+    expect(await counting().read()).toMatchObject({ checkFailures: 0, lastError: null });
+  });
+
+  test('and the last error are forgotten by success', async () => {
+    await toVerifying();
+    await counting().countFailure('not healthy yet');
+    expect(await counting().step('success')).toMatchObject({ checkFailures: 0, lastError: null });
+  });
+
+  test('stay where it ended otherwise', async () => {
+    await toVerifying();
+    await counting().countFailure('not healthy');
+    expect(await counting().step('failed')).toMatchObject({ checkFailures: 1, lastError: 'not healthy' });
+  });
+});
+
 describe('bounds', () => {
   test('keep the newest of a long history, which still reads back', async () => {
     const upgrade = open({ historyEntries: 3 });

@@ -11,6 +11,8 @@ import type { Edges, Machine, PhaseOf, PossibleStep } from './machine.ts';
  *   walk along its edges, is refused: it is another program's or damaged, and acting on it would be a guess.
  * - Attempts belong to a target: another target starts counting anew.
  * - The loop guard bounds the steps of one attempt, so that a machine that circles stops and says so.
+ * - Failed checks count only in the phases that are named for it, and in a row: a check that passes, a new attempt and a
+ *   phase of success begin anew. A phase of success also clears the last error: what went well has none.
  */
 
 /** Where a machine stands, as it lies on disk. */
@@ -22,7 +24,7 @@ export interface Standing<P extends string, D> {
   startedAtMs: number;
   updatedAtMs: number;
   attempts: number;
-  /** Failed health checks of this attempt. */
+  /** Failed health checks of this attempt, in a row; they outlive whoever counted them. */
   checkFailures: number;
   lastError: string | null;
   /** Steps since the attempt began: what the loop guard counts. */
@@ -35,6 +37,10 @@ export interface Standing<P extends string, D> {
 
 export interface PersistedOptions<E extends Edges, D> {
   machine: Machine<E>;
+  /** Phases in which all is well: entering one clears the last error and the failed checks. Default: none. */
+  success?: readonly PhaseOf<E>[];
+  /** Phases in which failed checks count. Default: all. */
+  checked?: readonly PhaseOf<E>[];
   path: string;
   version: number;
   data: z.ZodType<D>;
@@ -61,6 +67,10 @@ export interface PersistedMachine<E extends Edges, D> {
   ) => Promise<Standing<PhaseOf<E>, D>>;
   /** Changes what is kept with the phase without a step. */
   note(change: Change<D>): Promise<Standing<PhaseOf<E>, D>>;
+  /** One more failed check in a row, durable when it resolves. Throws Failure `bug` in a phase in which none counts. */
+  countFailure(why: string): Promise<Standing<PhaseOf<E>, D>>;
+  /** A check has passed: the next failed one is the first in its row. */
+  countPass(): Promise<Standing<PhaseOf<E>, D>>;
   remove(): Promise<void>;
 }
 
@@ -78,6 +88,7 @@ export function persistedMachine<E extends Edges, D>(options: PersistedOptions<E
   type P = PhaseOf<E>;
   type Now = Standing<P, D>;
   const { machine, path, clock, historyEntries = defaultHistoryEntries, mostSteps = defaultMostSteps } = options;
+  const { success = [], checked = machine.phases } = options;
   const schema = standingSchema(machine, options.data);
   const file = stateFile<Now>({ path, version: options.version, schema });
 
@@ -101,8 +112,11 @@ export function persistedMachine<E extends Edges, D>(options: PersistedOptions<E
     if (now.steps >= mostSteps) throw bug(`${path} has made ${now.steps} steps without an end: it goes in circles`);
     const atMs = clock.nowMs();
     const history = [...now.history, { phase: to, atMs }].slice(-historyEntries);
-    return save({ ...now, ...change, phase: to, updatedAtMs: atMs, steps: now.steps + 1, history });
+    const cleared = success.includes(to) ? { lastError: null, checkFailures: 0 } : {};
+    return save({ ...now, ...change, ...cleared, phase: to, updatedAtMs: atMs, steps: now.steps + 1, history });
   };
+  const note = async (now: Now, change: Change<D>): Promise<Now> =>
+    save({ ...now, ...change, updatedAtMs: clock.nowMs() });
 
   return {
     read,
@@ -123,7 +137,13 @@ export function persistedMachine<E extends Edges, D>(options: PersistedOptions<E
       if (now.phase !== from) throw bug(`a step from ${from} was made in ${path}, which stands at ${now.phase}`);
       return move(now, to, change);
     },
-    note: async (change) => save({ ...(await present()), ...change, updatedAtMs: clock.nowMs() }),
+    note: async (change) => note(await present(), change),
+    countFailure: async (why) => {
+      const now = await present();
+      if (!checked.includes(now.phase)) throw bug(`a failed check was counted in ${now.phase} (${path})`);
+      return note(now, { checkFailures: now.checkFailures + 1, lastError: why });
+    },
+    countPass: async () => note(await present(), { checkFailures: 0 }),
     remove: () => file.remove(),
   };
 }

@@ -33,13 +33,15 @@ export function toFile({ pid, startTime, what, runId, deadlineMs }: RunHolder): 
   };
 }
 
+const purposes: readonly RunHolder['what'][] = ['backup', 'recover', 'upgrade', 'snapshot'];
+
 /** What a lock file says, in the words of the cycle. */
 export function fromFile(holder: LockHolder | null): RunHolder | null {
   if (holder === null) return null;
   return {
     pid: holder.pid,
     startTime: holder.startTime,
-    what: holder.purpose === 'recover' ? 'recover' : 'backup',
+    what: purposes.find((each) => each === holder.purpose) ?? 'backup',
     runId: holder.runId ?? null,
     deadlineMs: holder.deadlineMs ?? null,
   };

@@ -55,6 +55,7 @@ describe('what the engine answers', () => {
     expect(toContainerState(inspectAnswer.parse(withHealth)).health).toEqual({
       status: 'starting',
       startLimitMs: 5_000 + 3 * 31_000,
+      startPeriodMs: 5_000,
     });
   });
 

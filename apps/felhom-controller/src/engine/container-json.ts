@@ -41,7 +41,7 @@ export const inspectAnswer = z.object({
     Health: z.object({ Status: z.string() }).nullish(),
   }),
   HostConfig: z.object({
-    RestartPolicy: z.object({ Name: z.string().nullish() }).nullish(),
+    RestartPolicy: z.object({ Name: z.string().nullish(), MaximumRetryCount: z.number().nullish() }).nullish(),
     AutoRemove: z.boolean().nullish(),
     NetworkMode: z.string().nullish(),
     PidMode: z.string().nullish(),
@@ -102,6 +102,7 @@ export function toContainerState(answer: InspectAnswer): ContainerState {
     pid: answer.State.Pid ?? 0,
     restartCount: answer.RestartCount ?? 0,
     restartPolicy: restartPolicyOf(answer.HostConfig.RestartPolicy?.Name),
+    restartRetries: answer.HostConfig.RestartPolicy?.MaximumRetryCount ?? 0,
     stopTimeoutSeconds: answer.Config.StopTimeout ?? null,
     dependencies: parseDependencies(own[`${compose}depends_on`] ?? ''),
     namespacesOf: namespacesOf(answer),
@@ -111,6 +112,7 @@ export function toContainerState(answer: InspectAnswer): ContainerState {
     composeFiles: splitList(own[`${compose}project.config_files`]),
     envFiles: splitList(own[`${compose}project.environment_file`]),
     workingDir: own[`${compose}project.working_dir`] ?? null,
+    configHash: own[`${compose}config-hash`] ?? null,
   };
 }
 
@@ -151,13 +153,15 @@ const nanosecondsPerMs = 1e6;
 function healthOf(answer: InspectAnswer): ContainerHealth {
   const check = answer.Config.Healthcheck;
   const word = answer.State.Health?.Status;
-  if (word === undefined || word === 'none' || check?.Test?.[0] === 'NONE') return { status: 'none', startLimitMs: 0 };
+  if (word === undefined || word === 'none' || check?.Test?.[0] === 'NONE')
+    return { status: 'none', startLimitMs: 0, startPeriodMs: 0 };
   const intervalMs = (check?.Interval || 30e9) / nanosecondsPerMs;
   const timeoutMs = (check?.Timeout || 30e9) / nanosecondsPerMs;
   const startMs = (check?.StartPeriod ?? 0) / nanosecondsPerMs;
   return {
     status: word === 'healthy' || word === 'unhealthy' ? word : 'starting',
     startLimitMs: startMs + (check?.Retries || 3) * (intervalMs + timeoutMs),
+    startPeriodMs: startMs,
   };
 }
 

@@ -30,6 +30,8 @@ export interface ContainerHealth {
   status: 'none' | 'starting' | 'healthy' | 'unhealthy';
   /** How long after its start a container of this kind may still be on its way: start period + retries × (interval + timeout). */
   startLimitMs: number;
+  /** The start period alone. */
+  startPeriodMs: number;
 }
 
 /** What the engine says of one container. Times are the engine's own strings, to the nanosecond. */
@@ -55,6 +57,8 @@ export interface ContainerState {
   pid: number;
   restartCount: number;
   restartPolicy: RestartPolicy;
+  /** `on-failure:N`; 0: without limit, and with every other policy. */
+  restartRetries: number;
   /** The container's own grace; null: the engine's default of 10 s. */
   stopTimeoutSeconds: number | null;
   dependencies: Dependency[];
@@ -66,6 +70,8 @@ export interface ContainerState {
   composeFiles: string[];
   envFiles: string[];
   workingDir: string | null;
+  /** Compose's hash of the service's definition from which this container was made (`com.docker.compose.config-hash`). */
+  configHash: string | null;
 }
 
 /** A container without the costly half: what one list call tells. */

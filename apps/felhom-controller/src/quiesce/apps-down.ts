@@ -51,7 +51,7 @@ export async function planRun({
     containers,
     policy: run.options.policy,
     ownContainerId,
-    owedStacks: new Set(owed?.debts.map(stackOf)),
+    owedStacks: new Set([...(owed?.debts ?? []).map(stackOf), ...run.owedBefore.map(({ stack }) => stack)]),
   });
   return { plan, debts: plan.stop.map((container) => toDebt(container, containers, run.id)) };
 }

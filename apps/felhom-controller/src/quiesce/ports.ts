@@ -3,6 +3,7 @@ import type { JobStatus } from '@felhom/guest-api/schema.ts';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Marker } from './marker.ts';
+import type { OtherDebts } from './other-debts.ts';
 import type { RunResult } from './result.ts';
 
 /**
@@ -18,6 +19,8 @@ export interface RunPorts {
   guard: GuardPort;
   history: HistoryPort;
   system: SystemPort;
+  /** What else may be owed: settled by recovery, and before a run. */
+  otherDebts?: readonly OtherDebts[];
   /** What a person may watch. Never throws, never blocks. */
   progress: (event: RunEvent) => void;
 }
@@ -46,7 +49,7 @@ export interface MarkerPort {
 export interface RunHolder {
   pid: number;
   startTime: string;
-  what: 'backup' | 'recover';
+  what: 'backup' | 'recover' | 'upgrade' | 'snapshot';
   runId: string | null;
   /** Wall clock; null while nothing is down. */
   deadlineMs: number | null;

@@ -3,6 +3,7 @@ import { appsDown } from './apps-down-failure.ts';
 import type { QuiesceBounds } from './bounds.ts';
 import { closeDeadRuns } from './dead-runs.ts';
 import { type Marker, stackOf } from './marker.ts';
+import { otherDebtsOwed, settleOtherDebts } from './other-debts.ts';
 import type { HeldLock, MarkerRead, RecoverPorts } from './ports.ts';
 import type { OwedContainer } from './result.ts';
 import { type SettleEnd, settleMarker } from './settle.ts';
@@ -68,6 +69,7 @@ async function underLock(
   said: { warnings: string[]; warn: (text: string) => void },
 ): Promise<RecoverEnd> {
   const first = await ports.markers.read();
+  const others = await otherDebtsOwed(ports);
   const { read, forgiven } = await forgive(ports, first, options.forgive);
   const settled = await settleWhenDockerAnswers(ports, lock, read, options, said.warn);
   await closeDeadRuns(ports, settled.owed, said.warn);
@@ -77,7 +79,7 @@ async function underLock(
   ];
   const exit = worstExit(failures.map((failure) => failure.exit));
   return {
-    outcome: settled.owed.length > 0 ? 'owed' : first.kind === 'absent' ? 'nothing' : 'settled',
+    outcome: settled.owed.length > 0 ? 'owed' : first.kind === 'absent' && others.length === 0 ? 'nothing' : 'settled',
     started: settled.started,
     forgiven,
     owed: settled.owed,
@@ -94,13 +96,21 @@ async function settleWhenDockerAnswers(
   read: MarkerRead,
   { bounds, stop }: RecoverOptions,
   warn: (text: string) => void,
-): Promise<SettleEnd> {
+): Promise<Pick<SettleEnd, 'started' | 'owed' | 'failure'>> {
   const { clock } = ports;
+  const options = { bounds, inheritFds: lock.inheritFds, warn };
   const endMs = clock.monotonicMs() + bounds.payRetryMs;
   for (let pauseMs = bounds.payBackoffMs; ; pauseMs = Math.min(pauseMs * 2, bounds.payBackoffLimitMs)) {
     try {
-      if (read.kind !== 'absent') await ports.engine.identity();
-      return await settleMarker(ports, read, { bounds, inheritFds: lock.inheritFds, warn });
+      if (read.kind !== 'absent' || (await otherDebtsOwed(ports)).length > 0) await ports.engine.identity();
+      // What a run has stopped comes first: it is back in moments.
+      const end = await settleMarker(ports, await ports.markers.read(), options);
+      const others = await settleOtherDebts(ports, { ...options, stop });
+      return {
+        started: [...end.started, ...others.started],
+        owed: [...end.owed, ...others.owed],
+        failure: end.failure ?? others.failure,
+      };
     } catch (error) {
       const isWorthWaiting = error instanceof Failure && error.code === 'docker_unreachable' && !stop.aborted;
       if (!isWorthWaiting || clock.monotonicMs() + pauseMs > endMs) throw error;
@@ -114,7 +124,11 @@ async function forgive(
   read: MarkerRead,
   stack: string | null,
 ): Promise<{ read: MarkerRead; forgiven: string[] }> {
-  if (stack === null || read.kind !== 'present') return { read, forgiven: [] };
+  if (stack === null) return { read, forgiven: [] };
+  for (const debts of ports.otherDebts ?? []) {
+    if (await debts.forgive(stack)) return { read, forgiven: [stack] };
+  }
+  if (read.kind !== 'present') return { read, forgiven: [] };
   const dropped = read.value.debts.filter((debt) => stackOf(debt) === stack);
   const commands = read.value.after_start.filter((command) => command.stack === stack);
   if (dropped.length + commands.length === 0) {

@@ -22,15 +22,17 @@ export function container(given: Partial<ContainerState> = {}): ContainerState {
     pid: 1,
     restartCount: 0,
     restartPolicy: 'unless-stopped',
+    restartRetries: 0,
     stopTimeoutSeconds: null,
     dependencies: [],
     namespacesOf: [],
-    health: { status: 'none', startLimitMs: 0 },
+    health: { status: 'none', startLimitMs: 0, startPeriodMs: 0 },
     mounts: [],
     labels: {},
     composeFiles: [],
     envFiles: [],
     workingDir: null,
+    configHash: null,
     ...given,
   };
 }

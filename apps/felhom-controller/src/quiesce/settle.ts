@@ -4,6 +4,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { QuiesceBounds } from './bounds.ts';
 import { debtsFromEngine } from './debt.ts';
 import { type Marker, stackOf } from './marker.ts';
+import { otherDebtsOwed, settleOtherDebts } from './other-debts.ts';
 import { payDebts } from './pay.ts';
 import { payCommands } from './pay-commands.ts';
 import { toDebt } from './plan.ts';
@@ -147,18 +148,21 @@ async function settleUnreadable(
 export async function settleEarlier(run: Run): Promise<Marker | null> {
   const { engine, clock, markers } = run.ports;
   const read = await markers.read();
-  if (read.kind === 'absent') return null;
+  if (read.kind === 'absent' && (await otherDebtsOwed(run.ports)).length === 0) return null;
   const { maxQuiesceMs, payRetryMs } = run.options.bounds;
   await tellDeadline(run, clock.nowMs() + maxQuiesceMs + payRetryMs);
-  const end = await settleMarker({ engine, clock, markers }, read, {
+  const options = {
     bounds: run.options.bounds,
     inheritFds: run.lock.inheritFds,
-    warn: (text) => run.warn(text),
-  });
+    warn: (text: string) => run.warn(text),
+  };
+  const end = await settleMarker({ engine, clock, markers }, read, options);
+  const others = await settleOtherDebts(run.ports, { ...options, stop: run.options.stop });
   await tellDeadline(run, null);
   if (end.failure?.code === 'state_newer') throw end.failure;
   if (end.failure !== null) run.warn(end.failure.message);
-  if (end.started.length > 0) run.mark('settled_earlier');
-  run.owedBefore = end.owed;
+  if (others.failure !== null) run.warn(others.failure.message);
+  if (end.started.length + others.started.length > 0) run.mark('settled_earlier');
+  run.owedBefore = [...end.owed, ...others.owed];
   return end.left;
 }

@@ -1,5 +1,6 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import type { QuiesceBounds } from './bounds.ts';
+import { otherDebtsOwed } from './other-debts.ts';
 import type { HeldLock, LockAnswer, MarkerRead, RecoverPorts, RunHolder } from './ports.ts';
 import { words } from './run.ts';
 
@@ -48,18 +49,21 @@ async function heldFor({ clock }: RecoverPorts, lock: HeldLock, bounds: QuiesceB
 
 /** False: leave it alone. True: look again soon; whoever hangs past its time has been ended. */
 async function isToBeEnded(
-  { clock, lock, markers }: RecoverPorts,
+  ports: RecoverPorts,
   { holder }: Extract<LockAnswer, { kind: 'busy' }>,
   bounds: QuiesceBounds,
   warn: (text: string) => void,
 ): Promise<boolean> {
+  const { clock, lock, markers } = ports;
   const read = await markers.read();
+  const others = await otherDebtsOwed(ports);
   // Nothing is owed: whoever holds the lock, and however long, keeps nobody's app down.
-  if (read.kind === 'absent') return false;
+  if (read.kind === 'absent' && others.length === 0) return false;
   const isLive = holder !== null && (await lock.isAlive(holder));
   // By its own word it has nothing down: the marker is one that it could not erase.
   if (isLive && holder.deadlineMs === null) return false;
-  if (clock.nowMs() < deadlineMs(holder, read, clock.nowMs()) + bounds.hungHolderMs) {
+  const latestMs = Math.max(...others.map((each) => each.deadlineMs), deadlineMs(holder, read, clock.nowMs()));
+  if (clock.nowMs() < latestMs + bounds.hungHolderMs) {
     // A dead holder's children are waited for, until the same moment.
     return !isLive && holder !== null;
   }
@@ -77,15 +81,18 @@ async function isToBeEnded(
 function deadlineMs(holder: RunHolder | null, read: MarkerRead, nowMs: number): number {
   if (holder?.deadlineMs != null) return holder.deadlineMs;
   if (read.kind === 'present') return read.value.deadline_at_ms;
+  if (read.kind === 'absent') return 0; // Another debt says until when.
   return read.kind === 'unreadable' ? read.mtimeMs : nowMs;
 }
 
 /** With a debt on disk, a docker that does not answer means that apps are down. */
-export async function asRecoverFailure({ markers }: RecoverPorts, error: unknown): Promise<Failure> {
+export async function asRecoverFailure(ports: RecoverPorts, error: unknown): Promise<Failure> {
+  const { markers } = ports;
   const failure = asFailure(error);
   if (failure.code !== 'docker_unreachable') return failure;
   const read = await markers.read().catch(() => null);
-  if (read?.kind === 'absent') return failure;
+  const others = await otherDebtsOwed(ports).catch(() => null); // Nobody could say: then the worst is said.
+  if (read?.kind === 'absent' && others?.length === 0) return failure;
   return new Failure('apps_down', {
     message: `apps are DOWN and cannot be started: ${words(error)}`,
     hint: 'Bring docker back (systemctl status docker); recovery is tried again every minute, or now: felhom-controller recover',
