@@ -55,7 +55,7 @@ export const layerRules: readonly LayerRule[] = [
   {
     name: 'start-up loads commander only',
     why: '--help would pay for what only one command needs',
-    files: /^apps\/[^/]+\/src\/(main|program)\.ts$/,
+    files: /^apps\/[^/]+\/src\/(main\.ts|program\.ts|program\/.*)$/,
     imports: /^(undici|execa|zod|yaml|pino|write-file-atomic)$|^@felhom\/(proxmox|durable|guest-api|phases)\//,
     dynamic: 'allowed',
   },

@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import { type ContextOf, example } from './words.ts';
+
+export function addConfig(program: Command, context: ContextOf): void {
+  const config = program.command('config').description('the configuration');
+  for (const verb of ['check', 'show', 'schema'] as const) {
+    config
+      .command(verb)
+      .description(
+        {
+          check: 'read the files and name every mistake',
+          show: 'print what is in force, defaults included',
+          schema: 'print every key as a JSON schema',
+        }[verb],
+      )
+      .addHelpText('after', example(`felhom-agent config ${verb}`))
+      .action(async () => {
+        const commands = await import('../commands/config.ts');
+        await commands.configCommand(context(), verb);
+      });
+  }
+}
