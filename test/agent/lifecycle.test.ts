@@ -317,3 +317,43 @@ describe('a job of ours', () => {
     },
   );
 });
+
+describe('the archive, once the snapshot is made', () => {
+  const phasesOf = (host: Rig) => host.agent.app.jobs.all().map(({ phase }) => phase);
+
+  it('is not written before the apps run again', async () => {
+    rig = await openRig({ bounds: { resume_hold: '60s' } });
+    const host = rig;
+    const client = host.client();
+    const { job_id: jobId } = await client.start({ run_id: 'run-1' }, { idempotencyKey: randomUUID() });
+    await followUntil(client, jobId, (status) => status.phase === 'ready');
+    await client.quiesced(jobId);
+    const snapshotted = await followUntil(client, jobId, (status) => status.phase === 'snapshotted' || isOver(status));
+    const later = await client.status(jobId, { after: snapshotted.seq, waitSeconds: 1 });
+    expect(later).toMatchObject({ phase: 'snapshotted', progress: null, volid: null });
+    await client.resumed(jobId);
+    expect(await followUntil(client, jobId, isOver)).toMatchObject({ phase: 'done' });
+  });
+
+  it('is written after resume_hold when nobody says that they do', async () => {
+    rig = await openRig({ bounds: { resume_hold: '300ms' } });
+    const { status } = await cycle(rig);
+    expect(status).toMatchObject({ phase: 'done' });
+    expect(phasesOf(rig)).toEqual(['done']);
+  });
+
+  it('waits for nobody where no controller was asked', async () => {
+    rig = await openRig({ bounds: { resume_hold: '60s' } });
+    const host = rig;
+    await startTask(host);
+    await until('the job is over', () => phasesOf(host).includes('done'));
+  });
+
+  it('lets no guest say it of a job of another', async () => {
+    rig = await openRig({ moreGuests: [102] });
+    const client = rig.client();
+    const { job_id: jobId } = await client.start({ run_id: 'run-1' }, { idempotencyKey: randomUUID() });
+    await expect(rig.client({ vmid: 102 }).resumed(jobId)).rejects.toMatchObject({ kind: 'not_found' });
+    await client.cancel(jobId);
+  });
+});

@@ -48,6 +48,7 @@ export const quickBounds = {
   claim: '3s',
   lease: '3s',
   hold_max: '10s',
+  resume_hold: '200ms',
   lost_start: '2s',
   operator_claim: '1s',
   min_interval: '0s',

@@ -57,7 +57,7 @@ describe.each([...jobPhases, ...guestPhases])('in phase %s %s %s', (...call) => 
   });
 
   it('lets the job go on when the agent hangs, after its bound', async () => {
-    stage.policy({ ask_timeout: '1', tell_timeout: '1' });
+    stage.policy({ ask_timeout: '1', tell_timeout: '1', resume_timeout: '1' });
     await stage.listen({ [`/hook/${phase}`]: () => undefined });
     const end = await stage.run(args);
     expect(end.code).toBe(0);

@@ -134,7 +134,11 @@ describe('the script that was there before', () => {
   });
 
   it('still runs when the agent hangs', async () => {
-    stage.policy({ previous_script: stage.script('old', '#!/bin/sh\necho before\nexit 4\n'), tell_timeout: '1' });
+    stage.policy({
+      previous_script: stage.script('old', '#!/bin/sh\necho before\nexit 4\n'),
+      tell_timeout: '1',
+      resume_timeout: '1',
+    });
     await stage.listen({ '/hook/pre-restart': () => undefined, '/hook/job-end': () => undefined });
     expect(await stage.run(['pre-restart', 'snapshot', '101'])).toMatchObject({ code: 4, output: 'before\n' });
     expect(await stage.run(['job-end'])).toMatchObject({ code: 4, output: 'before\n' });

@@ -22,6 +22,7 @@ export async function playController(world: AgentWorld): Promise<void> {
     if (down.sinceMs !== null && !world.apps.up && over) {
       if (late || status === null || status.degraded !== null) down.held = false;
       world.appsCome();
+      await world.call(async (app) => app.service.resumed(jobId)).catch(() => undefined);
     }
     if (status?.phase === 'failed' || status?.phase === 'cancelled') down.held = false;
     if (status === null || ['done', 'failed', 'cancelled'].includes(status.phase)) break;

@@ -142,6 +142,7 @@ export function doomedPorts(ports: RunPorts, life: Doom): RunPorts {
       start: through('agent.start', agent.start),
       status: through('agent.status', agent.status),
       quiesced: through('agent.quiesced', agent.quiesced),
+      resumed: through('agent.resumed', agent.resumed),
       cancel: through('agent.cancel', agent.cancel),
       report: through('agent.report', agent.report),
     },

@@ -3,7 +3,7 @@ import type { JobPhase, JobStatus, ReportBody } from '@felhom/guest-api/schema.t
 import { type Clock, systemClock } from '@felhom/kernel/clock.ts';
 
 /** An agent in memory that plays one job: it opens the gate at once and proves the snapshot when told that the apps are down. */
-export interface FakeAgent extends Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'cancel' | 'report'> {
+export interface FakeAgent extends Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'resumed' | 'cancel' | 'report'> {
   readonly calls: string[];
   readonly reports: ReportBody[];
   job(): JobStatus;
@@ -13,7 +13,7 @@ export interface FakeAgent extends Pick<AgentApi, 'start' | 'status' | 'quiesced
   fail(call: FakeCall, error: () => Error, times?: number): void;
 }
 
-export type FakeCall = 'start' | 'status' | 'quiesced' | 'cancel' | 'report';
+export type FakeCall = 'start' | 'status' | 'quiesced' | 'resumed' | 'cancel' | 'report';
 
 export interface FakeAgentOptions {
   /** Whose time the long polls take. Default: the system's. */
@@ -68,6 +68,10 @@ export function fakeAgent({
       if (status.phase !== 'ready') throw agentError('gone');
       agent.move({ phase: 'capturing', upid: 'UPID:fake' });
       void onQuiesced(agent);
+      return { job_id: status.job_id, phase: status.phase };
+    },
+    resumed: async () => {
+      enter('resumed');
       return { job_id: status.job_id, phase: status.phase };
     },
     cancel: async () => {

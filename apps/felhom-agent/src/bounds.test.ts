@@ -10,6 +10,7 @@ it('has the defaults that docs/architecture.md states', () => {
     claim: 15 * second,
     lease: 15 * second,
     hold_max: 2 * minute,
+    resume_hold: 10 * second,
     hook_match: 5 * second,
     lost_start: 35 * second,
     operator_claim: 2 * minute,

@@ -11,6 +11,9 @@ export const boundsSchema = z
     claim: durationMs('15s').describe('a gate nobody claims closes after this long'),
     lease: durationMs('15s').describe('a claimed gate closes this long after the last status poll'),
     hold_max: durationMs('2m').describe('the longest that the hook makes vzdump wait for the apps'),
+    resume_hold: durationMs('10s').describe(
+      'the longest that the hook keeps vzdump from writing the archive while the apps start again; 0s: not at all',
+    ),
     hook_match: durationMs('5s').describe('how long a hook call waits for the answer of our own POST'),
     lost_start: durationMs('35s').describe('"not started" is concluded no sooner than this after the intent'),
     operator_claim: durationMs('2m').describe(

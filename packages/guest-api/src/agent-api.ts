@@ -8,6 +8,7 @@ import type {
   ReportAnswer,
   ReportBody,
   RestoreTestAnswer,
+  ResumedAnswer,
   StartAnswer,
   StartBody,
 } from './schema.ts';
@@ -33,6 +34,8 @@ export interface AgentApi {
   start(body: StartBody, options: CallOptions & { idempotencyKey: string }): Promise<StartAnswer>;
   /** The apps are down. 410: kind `gone`, the gate closed before. */
   quiesced(jobId: string, options?: CallOptions): Promise<QuiescedAnswer>;
+  /** The apps run again: the host may write its archive now. An agent that does not know the call answers `not_found`. */
+  resumed(jobId: string, options?: CallOptions): Promise<ResumedAnswer>;
   /** Cancels the job; `force` also where apps may be down for it. */
   cancel(jobId: string, options?: CallOptions & { force?: boolean }): Promise<CancelAnswer>;
   /** The job; waits for a `seq` greater than `after`. A poll claims an open gate and renews its lease. */

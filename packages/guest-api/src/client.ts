@@ -13,6 +13,7 @@ import {
   quiescedAnswer,
   reportAnswer,
   restoreTestAnswer,
+  resumedAnswer,
   startAnswer,
 } from './schema.ts';
 
@@ -66,6 +67,14 @@ export function createAgentClient(options: AgentClientOptions): AgentApi {
         path: `/backup/${encodeURIComponent(jobId)}/quiesced`,
         body: {},
         answer: quiescedAnswer,
+        signal,
+      }),
+    resumed: (jobId, { signal } = {}) =>
+      call({
+        method: 'POST',
+        path: `/backup/${encodeURIComponent(jobId)}/resumed`,
+        body: {},
+        answer: resumedAnswer,
         signal,
       }),
     cancel: (jobId, { force = false, signal } = {}) =>

@@ -109,6 +109,10 @@ export type JobStatus = z.infer<typeof jobStatus>;
 export const quiescedAnswer = z.object({ job_id: id, phase: jobPhase });
 export type QuiescedAnswer = z.infer<typeof quiescedAnswer>;
 
+/** `POST /backup/{id}/resumed`: the apps run again. Advice alone: a host that does not hear it goes on by itself. */
+export const resumedAnswer = z.object({ job_id: id, phase: jobPhase });
+export type ResumedAnswer = z.infer<typeof resumedAnswer>;
+
 export const timelineEvent = z.object({
   at: when,
   /** Milliseconds since the run began. */

@@ -20,12 +20,17 @@ export interface Gates {
   verdict(jobId: string): HookVerdict | undefined;
   /** The verdict, or undefined after `ms`. */
   waitVerdict(jobId: string, ms: number, signal?: AbortSignal): Promise<HookVerdict | undefined>;
+  /** The apps that were stopped for this job run again. */
+  appsUp(jobId: string): void;
+  /** Resolves when they do, after `ms`, and at once where this process did not see the gate passed. */
+  waitAppsUp(jobId: string, ms: number, signal?: AbortSignal): Promise<void>;
 }
 
 interface Gate {
   state: GateState;
   verdict: HookVerdict | undefined;
   changed: Notifier;
+  appsUp: boolean;
 }
 
 const kept = 256;
@@ -40,6 +45,12 @@ export function createGates(given: {
   const { clock, bounds, onEnd, stop } = given;
   const gates = new Map<string, Gate>();
 
+  const newGate = (): Gate => ({
+    state: openGate(clock.monotonicMs()),
+    verdict: undefined,
+    changed: createNotifier(clock),
+    appsUp: false,
+  });
   const watch = async (jobId: string, gate: Gate): Promise<void> => {
     while (gate.verdict === undefined && !stop.aborted) {
       const end = gateEnd(gate.state, bounds, clock.monotonicMs());
@@ -57,7 +68,7 @@ export function createGates(given: {
   return {
     open: (jobId) => {
       if (gates.has(jobId)) return;
-      const gate: Gate = { state: openGate(clock.monotonicMs()), verdict: undefined, changed: createNotifier(clock) };
+      const gate = newGate();
       gates.set(jobId, gate);
       forget();
       void watch(jobId, gate);
@@ -71,11 +82,7 @@ export function createGates(given: {
     },
     isClaimed: (jobId) => (gates.get(jobId)?.state.claimedMs ?? null) !== null,
     decide: (jobId, verdict) => {
-      const gate = gates.get(jobId) ?? {
-        state: openGate(clock.monotonicMs()),
-        verdict: undefined,
-        changed: createNotifier(clock),
-      };
+      const gate = gates.get(jobId) ?? newGate();
       gates.set(jobId, gate);
       gate.verdict ??= verdict;
       gate.changed.notify();
@@ -88,6 +95,21 @@ export function createGates(given: {
         const left = deadline - clock.monotonicMs();
         if (gate === undefined || gate.verdict !== undefined || left <= 0 || signal?.aborted === true)
           return gate?.verdict;
+        await gate.changed.wait(left, signal);
+      }
+    },
+    appsUp: (jobId) => {
+      const gate = gates.get(jobId);
+      if (gate === undefined) return;
+      gate.appsUp = true;
+      gate.changed.notify();
+    },
+    waitAppsUp: async (jobId, ms, signal) => {
+      const deadline = clock.monotonicMs() + ms;
+      for (;;) {
+        const gate = gates.get(jobId);
+        const left = deadline - clock.monotonicMs();
+        if (gate?.verdict?.kind !== 'go' || gate.appsUp || left <= 0 || signal?.aborted === true) return;
         await gate.changed.wait(left, signal);
       }
     },

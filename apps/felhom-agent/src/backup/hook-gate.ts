@@ -200,7 +200,10 @@ async function refuseUnwatched(driver: Driver, job: Job): Promise<HookAnswer> {
   return `fail ${message}`;
 }
 
-/** `pre-restart` proves a container's snapshot; the apps wait for this word, so it is told before it is written. */
+/**
+ * `pre-restart` proves a container's snapshot; the apps wait for this word, so it is told before it is written.
+ * They start with the disk to themselves: vzdump writes its archive once they run, or after `resume_hold`.
+ */
 async function atLaterPhase(
   driver: Driver,
   job: Job,
@@ -216,8 +219,10 @@ async function atLaterPhase(
     if (mustGet(driver, job.job_id).phase === 'capturing') {
       void durableIfPossible(driver, job.job_id, { phase: 'snapshotted', proof: 'hook pre-restart' });
     }
-    // vzdump goes on writing meanwhile: a copy of this archive cannot call before it is whole.
+    // A copy of this archive cannot call before it is whole.
     void driver.ports.generations.raise(job.vmid);
+    const isDownFor = job.quiesce && mustGet(driver, job.job_id).degraded === null;
+    if (isDownFor) await driver.gates.waitAppsUp(job.job_id, driver.config.bounds.resume_hold, driver.stop);
   }
   if (call.phase === 'backup-end') said(job.job_id, { target: call.target });
   if (call.phase === 'backup-abort') said(job.job_id, { end: 'failed' });

@@ -18,6 +18,8 @@ export interface BackupService {
   /** A status poll: claims an open gate or renews its lease. */
   poll(job: Job): void;
   quiesced(jobId: string): Promise<Job>;
+  /** The apps run again: whoever held vzdump back for them lets it go on. */
+  resumed(jobId: string): void;
   cancel(jobId: string, options: { force: boolean; by: string }): Promise<Job>;
   report(jobId: string, body: ReportBody): Promise<Job>;
   closeGate(jobId: string, reason: GateEnd): void;
@@ -95,6 +97,7 @@ export function createBackupService(options: ServiceOptions): BackupService {
       if (unclaimed) void durableIfPossible(driver, job.job_id, { claimed: true });
     },
     quiesced: async (jobId) => await takeQuiesced(driver, jobId),
+    resumed: (jobId) => gates.appsUp(jobId),
     cancel: async (jobId, how) => await cancelJob(driver, jobId, how),
     report: async (jobId, body) => await recordReport(driver, jobId, body),
     closeGate: (jobId, reason) => {

@@ -46,6 +46,7 @@ export const guestCalls: readonly { method: string; path: RegExp; handle: Handle
   { method: 'POST', path: /^\/backup$/, handle: postBackup },
   { method: 'GET', path: /^\/backup\/status$/, handle: getStatus },
   { method: 'POST', path: /^\/backup\/([A-Za-z0-9_-]{1,64})\/quiesced$/, handle: postQuiesced },
+  { method: 'POST', path: /^\/backup\/([A-Za-z0-9_-]{1,64})\/resumed$/, handle: postResumed },
   { method: 'POST', path: /^\/backup\/([A-Za-z0-9_-]{1,64})\/report$/, handle: postReport },
   { method: 'DELETE', path: /^\/backup\/([A-Za-z0-9_-]{1,64})$/, handle: deleteBackup },
   { method: 'GET', path: /^\/restore-test\/status$/, handle: async () => ({ status: 200, body: { last: null } }) },
@@ -100,6 +101,13 @@ async function postQuiesced(api: GuestApi, { vmid, request }: Call, [jobId = '']
   ownJob(api, vmid, jobId);
   const job = await api.service.quiesced(jobId);
   return { status: 202, body: { job_id: job.job_id, phase: job.phase } };
+}
+
+async function postResumed(api: GuestApi, { vmid, request }: Call, [jobId = '']: readonly string[]): Promise<Answer> {
+  await readBody(request, api.config.limits.body);
+  const job = ownJob(api, vmid, jobId);
+  api.service.resumed(jobId);
+  return { status: 200, body: { job_id: job.job_id, phase: job.phase } };
 }
 
 async function postReport(api: GuestApi, { vmid, request }: Call, [jobId = '']: readonly string[]): Promise<Answer> {

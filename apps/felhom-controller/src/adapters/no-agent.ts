@@ -13,6 +13,7 @@ export function noAgent(why: string): AgentApi {
     due: refuse,
     start: refuse,
     quiesced: refuse,
+    resumed: refuse,
     cancel: refuse,
     status: refuse,
     report: refuse,

@@ -61,6 +61,7 @@ export function rememberingRefusals(api: AgentApi, { stateDir, clock }: { stateD
     due: watched((options) => api.due(options)),
     start: watched((body, options) => api.start(body, options)),
     quiesced: watched((jobId, options) => api.quiesced(jobId, options)),
+    resumed: watched((jobId, options) => api.resumed(jobId, options)),
     cancel: watched((jobId, options) => api.cancel(jobId, options)),
     status: watched((jobId, options) => api.status(jobId, options)),
     report: watched((jobId, body, options) => api.report(jobId, body, options)),

@@ -138,19 +138,35 @@ function over(outcome: RunStop['outcome'], failure: Failure): Asked {
   return { kind: 'over', stop: { outcome, failure } };
 }
 
-const cancelBoundMs = 5_000;
-
 /** Best effort and bounded: a job whose gate nobody claims ends by itself. */
 export async function cancelJob(run: Run, force: boolean): Promise<void> {
-  if (run.jobId === null) return;
-  const limit = new AbortController();
-  const done = new AbortController();
-  void run.ports.clock.sleep(cancelBoundMs, done.signal).then(() => limit.abort());
+  const { jobId } = run;
+  if (jobId === null) return;
   try {
-    await run.ports.agent.cancel(run.jobId, { force, signal: limit.signal });
+    await bounded(run, async (signal) => await run.ports.agent.cancel(jobId, { force, signal }));
     run.mark('cancelled');
   } catch (error) {
-    run.warn(`the job ${run.jobId} could not be cancelled: ${words(error)}`);
+    run.warn(`the job ${jobId} could not be cancelled: ${words(error)}`);
+  }
+}
+
+/** The apps run: at the hook the host has kept its archive back for them. It goes on by itself when it does not hear this. */
+export async function tellResumed(run: Run): Promise<void> {
+  const { jobId } = run;
+  if (jobId === null) return;
+  // An older agent does not know the call, and one that is gone has nothing to hold back.
+  await bounded(run, async (signal) => await run.ports.agent.resumed(jobId, { signal })).catch(() => undefined);
+}
+
+const adviceBoundMs = 5_000;
+
+/** One call that may fail: nothing waits for it longer than `adviceBoundMs`. */
+async function bounded<T>({ ports }: Run, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const limit = new AbortController();
+  const done = new AbortController();
+  void ports.clock.sleep(adviceBoundMs, done.signal).then(() => limit.abort());
+  try {
+    return await call(limit.signal);
   } finally {
     done.abort();
   }

@@ -76,7 +76,7 @@ export interface LockPort {
 }
 
 /** The agent of the host, as packages/guest-api speaks to it. Its errors are `AgentError`s: a failed poll is unknown, not failed. */
-export type AgentPort = Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'cancel' | 'report'>;
+export type AgentPort = Pick<AgentApi, 'start' | 'status' | 'quiesced' | 'resumed' | 'cancel' | 'report'>;
 
 /** The process that outlives us: it recovers when our end of its pipe closes, or at the limit it was armed with. */
 export interface GuardPort {

@@ -6,7 +6,7 @@ import { concludeRun, nothing } from './conclude.ts';
 import type { BackupEnd } from './end.ts';
 import { gatherEvidence } from './evidence.ts';
 import { finish } from './finish.ts';
-import { cancelJob } from './gate.ts';
+import { cancelJob, tellResumed } from './gate.ts';
 import { judgeGrade } from './grade.ts';
 import { interruptionFailure, isTerminated } from './interruption.ts';
 import type { JobWatch } from './job-watch.ts';
@@ -81,7 +81,7 @@ async function whileDown(input: QuiesceInput, { plan, debts }: Promised, settled
   const cancelling = captured.cancelJob ? cancelJob(run, true) : Promise.resolve();
   const up = await resumeApps({ run, down, guard: input.guard, earlier: input.owed });
   down.events?.close();
-  await cancelling;
+  await Promise.all([cancelling, watch.view().status?.gate === 'hook' ? tellResumed(run) : undefined]);
   const { grade, reason } = judgeGrade(gatherEvidence(down, captured, up, watch.view().status));
   const conclusion = { ...nothing, down, up, grade, gradeReason: reason };
   if (nothingStopped)
