@@ -36,7 +36,7 @@ export const layerRules: readonly LayerRule[] = [
     why: 'a program started elsewhere has no bound, no process group and no redaction',
     files: /^(apps|packages)\/[^/]+\/src\//,
     except:
-      /^packages\/(kernel\/src\/command-runner\.ts|durable\/src\/(run-lock|scratch-disk)\.ts|pve-sim\/.*)$|\/adapters\/guard\.ts$|\.test\.ts$/,
+      /^packages\/(kernel\/src\/command-runner\.ts|durable\/src\/(run-lock|scratch-disk)\.ts|pinned-tls\/src\/testing\/.*|pve-sim\/.*)$|\/adapters\/guard\.ts$|\.test\.ts$/,
     imports: /^(execa|node:child_process)$/,
   },
   {
@@ -56,7 +56,8 @@ export const layerRules: readonly LayerRule[] = [
     name: 'start-up loads commander only',
     why: '--help would pay for what only one command needs',
     files: /^apps\/[^/]+\/src\/(main\.ts|program\.ts|program\/.*)$/,
-    imports: /^(undici|execa|zod|yaml|pino|write-file-atomic)$|^@felhom\/(proxmox|durable|guest-api|phases)\//,
+    imports:
+      /^(undici|execa|zod|yaml|pino|write-file-atomic)$|^@felhom\/(proxmox|durable|guest-api|phases|pinned-tls|signed-document)\//,
     dynamic: 'allowed',
   },
 ];

@@ -1,6 +1,6 @@
 import type { FailureCode } from '@felhom/kernel/failure.ts';
+import { ConnectFailed } from '@felhom/pinned-tls/connector.ts';
 import { AgentError, type AgentErrorKind } from './agent-api.ts';
-import { WrongCertificate } from './pinned-connector.ts';
 import { type ApiError, apiError } from './schema.ts';
 
 /** What an agent answers: status, content type, and its body as text. */
@@ -83,11 +83,11 @@ export function misbehaves(answer: RawAnswer, how: string, cause?: unknown): Age
 
 /** The error of a connection that gave no answer. */
 export function errorOfConnection(url: string, cause: unknown): AgentError {
-  const wrong = causes(cause).find((each) => each instanceof WrongCertificate);
-  if (wrong instanceof WrongCertificate) {
+  const wrong = causes(cause).find((each) => each instanceof ConnectFailed && each.identity);
+  if (wrong instanceof ConnectFailed) {
     return new AgentError('identity', {
       code: 'tls_identity',
-      message: `${url} is not the agent we know: its certificate has the fingerprint ${wrong.shown}`,
+      message: `${url} is not the agent we know: its certificate has the fingerprint ${wrong.shown ?? 'none'}`,
       hint: 'On the host, felhom-agent status prints the right fingerprint. If the agent was installed anew, write it to agents in the configuration; else somebody stands in between.',
       cause,
     });

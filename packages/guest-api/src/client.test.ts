@@ -1,39 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { makeCertificate, type TestCertificate } from '@felhom/pinned-tls/testing/certificate.ts';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type AgentApi, AgentError } from './agent-api.ts';
 import { type AgentAddress, createAgentClient } from './client.ts';
 import { memoryGeneration } from './generation.ts';
 import { limits } from './schema.ts';
 
-interface Certificate {
-  key: string;
-  cert: string;
-  fingerprint: string;
-}
-
-let ours: Certificate;
-let theirs: Certificate;
-const folder = mkdtempSync(join(tmpdir(), 'felhom-client-'));
+let ours: TestCertificate;
+let theirs: TestCertificate;
 const open: { close(): void }[] = [];
-
-function makeCertificate(name: string): Certificate {
-  const [key, cert] = [join(folder, `${name}.key`), join(folder, `${name}.crt`)];
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
-  execFileSync(
-    'openssl',
-    ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-days', '2', '-nodes', '-subj', '/CN=agent'],
-    { stdio: 'ignore' },
-  );
-  const text = readFileSync(cert, 'utf8');
-  return { key: readFileSync(key, 'utf8'), cert: text, fingerprint: new X509Certificate(text).fingerprint256 };
-}
 
 beforeAll(() => {
   ours = makeCertificate('ours');
@@ -42,14 +19,13 @@ beforeAll(() => {
 afterEach(() => {
   for (const each of open.splice(0)) each.close();
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 type Handler = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 
 /** A real TLS server that answers as `handler` says and keeps what it was asked. */
 async function serve(
   handler: Handler,
-  certificate: Certificate = ours,
+  certificate: TestCertificate = ours,
 ): Promise<AgentAddress & { asked: IncomingMessage[]; connections: () => number; server: Server }> {
   const asked: IncomingMessage[] = [];
   let connections = 0;

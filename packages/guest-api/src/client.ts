@@ -1,11 +1,12 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import { verifiedConnector } from '@felhom/pinned-tls/connector.ts';
+import { canonicalFingerprint } from '@felhom/pinned-tls/fingerprint.ts';
 import { Agent } from 'undici';
 import type { z } from 'zod';
 import { type AgentApi, AgentError } from './agent-api.ts';
 import { errorOfAnswer, misbehaves, parseJson } from './agent-errors.ts';
 import { type AgentTimeouts, type Call, exchange, type OpenAgent } from './exchange.ts';
 import { type GenerationStore, newerGeneration } from './generation.ts';
-import { canonicalFingerprint, pinnedConnector } from './pinned-connector.ts';
 import {
   cancelAnswer,
   dueAnswer,
@@ -111,7 +112,7 @@ function openAgent({ url, fingerprint }: AgentAddress, timeouts: AgentTimeouts):
     });
   }
   const dispatcher = new Agent({
-    connect: pinnedConnector({ fingerprint: pin, timeoutMs: timeouts.connectMs }),
+    connect: verifiedConnector({ kind: 'fingerprint', fingerprint: pin }, timeouts.connectMs),
     headersTimeout: 0,
     bodyTimeout: 0,
     keepAliveTimeout: 30_000,

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { memoryGeneration, newerGeneration } from './generation.ts';
-import { canonicalFingerprint } from './pinned-connector.ts';
 
 describe('a generation', () => {
   it('only ever rises, whatever is offered in which order', async () => {
@@ -14,19 +13,6 @@ describe('a generation', () => {
         expect(Number(store.value ?? 0)).toBeGreaterThanOrEqual(Number(before ?? 0));
       }
       expect(store.value).toBe('13');
-    }
-  });
-});
-
-describe('a fingerprint', () => {
-  it('is the same in every spelling, and none of another length', () => {
-    for (const byte of [0, 1, 0x0a, 0xff]) {
-      const hex = Buffer.alloc(32, byte).toString('hex');
-      const canonical = (hex.toUpperCase().match(/../g) ?? []).join(':');
-      for (const spelled of [hex, hex.toUpperCase(), canonical, `sha256:${hex}`, `SHA256:${canonical}`]) {
-        expect(canonicalFingerprint(spelled)).toBe(canonical);
-      }
-      expect(canonicalFingerprint(hex.slice(2))).toBeUndefined();
     }
   });
 });

@@ -1,11 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
+import { ConnectFailed } from '@felhom/pinned-tls/connector.ts';
 import { Agent } from 'undici';
 import type { z } from 'zod';
 import { readAnswer } from './answer.ts';
 import { PveError } from './errors.ts';
-import { ConnectFailed, type PveTls, pveConnector } from './tls.ts';
+import { type PveTls, pveConnector } from './tls.ts';
 
 export type PveMethod = 'GET' | 'POST' | 'PUT' | 'DELETE';
 
