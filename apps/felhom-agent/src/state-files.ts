@@ -9,6 +9,10 @@ export function journalPath(stateDir: string): string {
   return join(stateDir, 'journal.jsonl');
 }
 
+export function lanesFolder(stateDir: string): string {
+  return join(stateDir, 'lanes');
+}
+
 export function serveLockPath(stateDir: string): string {
   return join(stateDir, 'serve.lock');
 }

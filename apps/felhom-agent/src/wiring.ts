@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import type { Log } from '@felhom/cli/log.ts';
 import { readSecretFile } from '@felhom/cli/secret-file.ts';
 import { openJournal } from '@felhom/durable/journal.ts';
@@ -13,16 +12,16 @@ import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
 import { chooseGate } from './backup/gate-kind.ts';
 import { createHypervisor } from './backup/hypervisor.ts';
 import { compactRecords, jobRecord } from './backup/job.ts';
-import { fileLanes } from './backup/lanes.ts';
 import type { RootHelper } from './backup/ports.ts';
 import type { AgentConfig } from './config.ts';
+import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
 import { openAlerts } from './serve/alerts.ts';
 import { type AgentApp, createAgentApp } from './serve/app.ts';
 import { openGuestsState } from './serve/guests-state.ts';
 import { type Serving, serve } from './serve/serve.ts';
 import { ensureCertificate } from './serve/tls.ts';
-import { alertsFile, guestsFile, journalPath, serveLockPath, servingFile } from './state-files.ts';
+import { alertsFile, guestsFile, journalPath, lanesFolder, serveLockPath, servingFile } from './state-files.ts';
 
 /** The one place of the agent that opens real adapters. */
 
@@ -84,7 +83,7 @@ export async function startAgent(
       pve: createHypervisor(client),
       journal,
       records: journal.records(),
-      lanes: fileLanes(join(config.state, 'lanes')),
+      lanes: fileLanes(lanesFolder(config.state), 'backup'),
       helper: rootHelper(config),
       alerts: await openAlerts(alertsFile(config.state), systemClock, (message) => log.warn(message)),
       guests: await openGuestsState(guestsFile(config.state), fromPolicies),

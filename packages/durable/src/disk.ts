@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, unlink } from 'node:fs/promises';
+import { type FileHandle, open, unlink } from 'node:fs/promises';
 
 /** An open file, reduced to what durable writing needs. */
 export interface DiskFile {
@@ -9,6 +9,8 @@ export interface DiskFile {
   /** Writes all of it from the start of the file, or throws (ENOSPC, EIO). */
   writeAll(content: string | Uint8Array): Promise<void>;
   readAll(): Promise<Buffer>;
+  /** Everything from byte `position` to the end, however often it is asked. */
+  readFrom(position: number): Promise<Buffer>;
   truncate(sizeBytes: number): Promise<void>;
   /** fsync(2): data and metadata of the file, not its name in the folder. */
   sync(): Promise<void>;
@@ -52,6 +54,7 @@ async function openFile(path: string, flags: number, mode = 0o600): Promise<Disk
     write: async (bytes, position) => (await handle.write(bytes, 0, bytes.length, position)).bytesWritten,
     writeAll: (content) => handle.writeFile(content),
     readAll: () => handle.readFile(),
+    readFrom: (position) => readFrom(handle, position),
     truncate: (sizeBytes) => handle.truncate(sizeBytes),
     sync: () => handle.sync(),
     dataSync: () => handle.datasync(),
@@ -61,6 +64,17 @@ async function openFile(path: string, flags: number, mode = 0o600): Promise<Disk
     },
     close: () => handle.close(),
   };
+}
+
+async function readFrom(handle: FileHandle, position: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(Math.max(0, (await handle.stat()).size - position));
+  let filled = 0;
+  while (filled < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, position + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
 }
 
 async function syncDirectory(folder: string): Promise<void> {

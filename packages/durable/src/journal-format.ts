@@ -22,7 +22,7 @@ export type Stretch<R> =
 export interface Parsed<R> {
   /** Everything up to the end of the last intact line. */
   stretches: Stretch<R>[];
-  /** Where the intact part ends; what stands behind it is torn. */
+  /** How many bytes of what was read are intact; what stands behind them is torn. */
   intactBytes: number;
   /** What a person should know: damaged and foreign lines, with where they stand. */
   problems: string[];
@@ -38,8 +38,8 @@ function checksum(json: Buffer): string {
   return crc32(json).toString(16).padStart(8, '0');
 }
 
-/** Reads a whole journal. Total: any bytes give an answer. */
-export function parseJournal<R>(bytes: Buffer, schema: Schema<R>): Parsed<R> {
+/** Reads a journal, or the rest of one from byte `from` on. Total: any bytes give an answer. */
+export function parseJournal<R>(bytes: Buffer, schema: Schema<R>, from = 0): Parsed<R> {
   const stretches: Stretch<R>[] = [];
   const problems: string[] = [];
   let damagedFrom: number | null = null; // Broken lines since the last intact one, not yet known to be the tail.
@@ -53,10 +53,13 @@ export function parseJournal<R>(bytes: Buffer, schema: Schema<R>): Parsed<R> {
     } else {
       if (damagedFrom !== null) {
         stretches.push({ kind: 'broken', bytes: Buffer.from(bytes.subarray(damagedFrom, start)) });
-        problems.push(`${start - damagedFrom} bytes at ${damagedFrom} are damaged: what was recorded there is lost`);
+        problems.push(
+          `${start - damagedFrom} bytes at ${from + damagedFrom} are damaged: what was recorded there is lost`,
+        );
         damagedFrom = null;
       }
-      if (stretch.kind === 'foreign') problems.push(`the record at byte ${start} is not understood: ${stretch.reason}`);
+      if (stretch.kind === 'foreign')
+        problems.push(`the record at byte ${from + start} is not understood: ${stretch.reason}`);
       stretches.push(stretch);
       intactBytes = end;
     }
@@ -64,7 +67,7 @@ export function parseJournal<R>(bytes: Buffer, schema: Schema<R>): Parsed<R> {
   }
   const tail = bytes.subarray(intactBytes);
   // A torn append has no newline yet; whole lines that are damaged may have been acknowledged once.
-  if (tail.includes(0x0a)) problems.push(`the last ${tail.length} bytes, from ${intactBytes}, are damaged`);
+  if (tail.includes(0x0a)) problems.push(`the last ${tail.length} bytes, from ${from + intactBytes}, are damaged`);
   return { stretches, intactBytes, problems };
 }
 

@@ -3,8 +3,9 @@ import { dirname } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type Disk, type DiskFile, systemDisk } from './disk.ts';
 import type { Journal, JournalOptions } from './journal.ts';
+import { cutTail } from './journal-file.ts';
 import { parseJournal } from './journal-format.ts';
-import { cutTail, JournalWriter } from './journal-writer.ts';
+import { JournalWriter } from './journal-writer.ts';
 import { sweepTemporaries } from './replace-file.ts';
 import { acquireRunLock, processStartTime, type RunLock } from './run-lock.ts';
 import { ensureFolder } from './state-folder.ts';
@@ -15,11 +16,12 @@ export async function openForWriting<R>(options: JournalOptions<R>): Promise<Jou
   const { path, schema, disk = systemDisk } = options;
   const lock = await lockJournal(path, disk);
   try {
-    const file = await openFile(path, disk);
+    const file = await openJournalFile(path, disk);
     try {
       const bytes = await file.readAll();
       const parsed = parseJournal(bytes, schema);
-      await cutTail(path, file, bytes, parsed.intactBytes, disk);
+      const at = parsed.intactBytes;
+      await cutTail(path, file, { tail: bytes.subarray(at), at }, disk);
       return new JournalWriter({ ...options, disk, lock, file, parsed });
     } catch (error) {
       await file.close();
@@ -42,7 +44,8 @@ async function lockJournal(path: string, disk: Disk): Promise<RunLock> {
   });
 }
 
-async function openFile(path: string, disk: Disk): Promise<DiskFile> {
+/** Opens the journal's file, and makes it durably when there is none. */
+export async function openJournalFile(path: string, disk: Disk): Promise<DiskFile> {
   const folder = dirname(path);
   await ensureFolder(folder, disk);
   await sweepTemporaries(folder);

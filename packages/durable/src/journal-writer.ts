@@ -1,13 +1,18 @@
 import { constants } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import type { Journal, JournalOptions } from './journal.ts';
-import { largestRecordBytes, type Parsed, recordsOf, type Stretch, toLine } from './journal-format.ts';
-import { isNamed } from './lock-file.ts';
-import { replaceFile } from './replace-file.ts';
+import {
+  appendBytes,
+  type Checked,
+  checkRecord,
+  type EndUse,
+  keptStretches,
+  replaceJournal,
+  requireNamed,
+} from './journal-file.ts';
+import { type Parsed, recordsOf, type Stretch } from './journal-format.ts';
 import type { RunLock } from './run-lock.ts';
-import { explain } from './schema.ts';
 import { unwritable } from './unwritable.ts';
 
 /*
@@ -28,18 +33,10 @@ export interface WriterParts<R> extends JournalOptions<R> {
   parsed: Parsed<R>;
 }
 
-interface Checked<R> {
-  record: R;
-  line: Buffer;
-}
-
 interface Waiting<R> extends Checked<R> {
   resolve: () => void;
   reject: (why: unknown) => void;
 }
-
-const nothingRecorded = 'Nothing of it was recorded, so nothing was started.';
-const largestDamagedBytes = 1024 * 1024;
 
 /** The journal over an open file whose tail is intact. Whoever makes one hands over the file and the lock. */
 export class JournalWriter<R> implements Journal<R> {
@@ -113,55 +110,25 @@ export class JournalWriter<R> implements Journal<R> {
 
   async #write(bytes: Buffer): Promise<void> {
     await this.#requireOurs();
-    const end = this.#sizeBytes;
-    const written = await this.#file.write(bytes, end).catch((error: unknown) => asError(error));
-    if (written !== bytes.length) {
-      await this.#takeBack(end).catch((error: unknown) => this.#end('A half-written record stays in it.', error));
-      throw unwritable(this.#options.path, nothingRecorded, shortWrite(written, bytes.length));
-    }
-    await this.#file
-      .dataSync()
-      .catch((error: unknown) => this.#end('Whether the last records are on the disk is not known.', error));
+    const endUse: EndUse = (what, cause) => this.#end(what, cause);
+    await appendBytes(this.#options.path, this.#file, { end: this.#sizeBytes, bytes, endUse });
     this.#sizeBytes += bytes.length;
-  }
-
-  /** Durably: a whole record of a batch that failed must not come back after a power cut. */
-  async #takeBack(end: number): Promise<void> {
-    await this.#file.truncate(end);
-    await this.#file.sync();
   }
 
   async #compact(): Promise<void> {
     await this.#requireOurs();
     const { path, disk } = this.#options;
-    const kept = this.#keptStretches();
-    const lines = kept.map((stretch) => (stretch.kind === 'record' ? toLine(stretch.value) : stretch.bytes));
-    const content = Buffer.concat(lines);
-    try {
-      await saveDamaged(path, this.#stretches, disk);
-      await replaceFile(path, content, disk);
-    } catch (error) {
-      if (!(await isNamed(path, this.#file)))
-        this.#end('Whether its compacted form is on the disk is not known.', error);
-      throw unwritable(path, 'It was not compacted and holds what it held.', error);
-    }
+    const kept = keptStretches(this.#stretches, this.#options.keep(this.#records), (value) => this.#check(value));
+    const endUse: EndUse = (what, cause) => this.#end(what, cause);
+    const sizeBytes = await replaceJournal(path, this.#file, { old: this.#stretches, kept, disk, endUse });
     const old = this.#file;
     this.#file = await disk
       .open(path, constants.O_RDWR)
       .catch((error: unknown) => this.#end('Its compacted form could not be opened.', error));
     this.#stretches = kept;
     this.#records = recordsOf(kept);
-    this.#sizeBytes = content.length;
+    this.#sizeBytes = sizeBytes;
     await old.close();
-  }
-
-  /** The stretches in their old order without what is not kept, then what `keep` made anew. */
-  #keptStretches(): Stretch<R>[] {
-    const wanted = new Set(this.#options.keep(this.#records));
-    const old = this.#stretches.filter(
-      (stretch) => stretch.kind === 'foreign' || (stretch.kind === 'record' && wanted.delete(stretch.value)),
-    );
-    return [...old, ...[...wanted].map((value): Stretch<R> => ({ kind: 'record', value: this.#check(value).record }))];
   }
 
   async #requireOurs(): Promise<void> {
@@ -178,14 +145,7 @@ export class JournalWriter<R> implements Journal<R> {
   }
 
   #check(value: R): Checked<R> {
-    const line = toLine(value);
-    const parsed = this.#options.schema.safeParse(JSON.parse(JSON.stringify(value)));
-    if (parsed.success && line.length <= largestRecordBytes) return { record: parsed.data, line };
-    const why = parsed.success ? `it has ${line.length} bytes` : explain(parsed.error);
-    throw new Failure('bug', {
-      message: `a record that does not fit was not appended to ${this.#options.path}: ${why}`,
-      hint: 'This is a defect. Please report it with this message.',
-    });
+    return checkRecord(this.#options.path, this.#options.schema, value);
   }
 
   #closedAlready(): Failure {
@@ -194,45 +154,4 @@ export class JournalWriter<R> implements Journal<R> {
       hint: 'This is a defect. Please report it with this message.',
     });
   }
-}
-
-/** Cuts what an append that never finished left behind the last intact line; whole damaged lines are put aside first. */
-export async function cutTail(
-  path: string,
-  file: DiskFile,
-  bytes: Buffer,
-  intactBytes: number,
-  disk: Disk,
-): Promise<void> {
-  if (intactBytes === bytes.length) return;
-  await requireNamed(path, file);
-  const tail = bytes.subarray(intactBytes);
-  if (tail.includes(0x0a)) await saveDamaged(path, [{ kind: 'broken', bytes: tail }], disk);
-  await file.truncate(intactBytes);
-  await file.sync();
-}
-
-/** Keeps damaged bytes for a person to look at, beside the journal. The newest stay when there are too many. */
-async function saveDamaged(path: string, stretches: readonly Stretch<unknown>[], disk: Disk): Promise<void> {
-  const damaged = stretches.flatMap((stretch) => (stretch.kind === 'broken' ? [stretch.bytes] : []));
-  if (damaged.length === 0) return;
-  const before = await readFile(`${path}.damaged`).catch(() => Buffer.alloc(0)); // None yet.
-  await replaceFile(`${path}.damaged`, Buffer.concat([before, ...damaged]).subarray(-largestDamagedBytes), disk);
-}
-
-async function requireNamed(path: string, file: DiskFile): Promise<void> {
-  if (await isNamed(path, file)) return;
-  throw new Failure('busy', {
-    message: `${path} was replaced or removed while it was open. ${nothingRecorded}`,
-    hint: 'Put the journal back, or restart the service so that it opens the one that is there now.',
-  });
-}
-
-function shortWrite(written: number | Error, wanted: number): Error {
-  if (written instanceof Error) return written;
-  return Object.assign(new Error(`no space left: ${written} of ${wanted} bytes were taken`), { code: 'ENOSPC' });
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }

@@ -42,11 +42,23 @@ export type Acquired = { kind: 'held-by-us'; lock: RunLock } | { kind: 'busy'; h
  * Throws Failure `state_unwritable`, or `refused` for a path that is no lock file.
  */
 export async function acquireRunLock(path: string, holder: LockHolder, disk: Disk = systemDisk): Promise<Acquired> {
+  return await acquireWithin(path, holder, { waitMs: 0, disk });
+}
+
+/**
+ * The same, but waits up to `waitMs` in the kernel's own queue: for locks that are held for milliseconds by
+ * processes that all want them, where trying again and again would starve one.
+ */
+export async function acquireWithin(
+  path: string,
+  holder: LockHolder,
+  { waitMs, disk = systemDisk }: { waitMs: number; disk?: Disk },
+): Promise<Acquired> {
   for (let attempt = 0; attempt < maxReopens; attempt += 1) {
     const file = await openLockFile(path, disk);
     let keep = false;
     try {
-      if (!(await tryFlock(file.fd, path))) return { kind: 'busy', holder: await readLockHolder(path, disk) };
+      if (!(await tryFlock(file.fd, path, waitMs))) return { kind: 'busy', holder: await readLockHolder(path, disk) };
       if (!(await isNamed(path, file))) continue;
       const lock = lockOn(file);
       await lock.update(holder);
@@ -87,9 +99,14 @@ export async function waitForLock(
 }
 
 /** Runs flock(1) on our open file: the lock belongs to the open file, so it outlives flock and is ours. */
-async function tryFlock(fd: number, path: string): Promise<boolean> {
+async function tryFlock(fd: number, path: string, waitMs: number): Promise<boolean> {
+  const patience = waitMs > 0 ? ['-w', String(waitMs / 1_000)] : ['-n'];
   const { code, text } = await new Promise<{ code: number | null; text: string }>((resolve) => {
-    const child = spawn(flock, ['-n', '-x', '3'], { stdio: ['ignore', 'ignore', 'pipe', fd], env: {}, detached: true });
+    const child = spawn(flock, [...patience, '-x', '3'], {
+      stdio: ['ignore', 'ignore', 'pipe', fd],
+      env: {},
+      detached: true,
+    });
     let stderr = '';
     child.stderr?.on('data', (chunk: Buffer) => {
       stderr += chunk.toString('utf8');

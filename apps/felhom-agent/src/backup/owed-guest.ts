@@ -1,3 +1,4 @@
+import type { Lane } from '../lanes/lanes.ts';
 import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
 import type { TaskItem } from './ports.ts';
 
@@ -13,14 +14,14 @@ export function wasTakenDown(tasks: readonly TaskItem[], sinceSeconds: number): 
  * vzdump can end OK and leave it down (VZDump.pm only warns). A guest that a person took down, that
  * is held, or that is declared stopped is left alone. What cannot be started is an alert.
  */
-export async function payGuest(driver: Driver, jobId: string): Promise<void> {
+export async function payGuest(driver: Driver, jobId: string, lanes: { guest: Lane | null }): Promise<void> {
   const { bounds } = driver.config;
   const begunMs = driver.clock.monotonicMs();
   let why = 'it does not start';
   const asked: Asked = { upid: null };
   while (!driver.stop.aborted) {
     try {
-      const outcome = await tryOnce(driver, jobId, asked);
+      const outcome = await tryOnce(driver, jobId, asked, lanes);
       if (outcome === 'settled') {
         driver.ports.alerts.clear(`guest-down:${mustGet(driver, jobId).vmid}`);
         return await durableIfPossible(driver, jobId, { guest_owed: 'settled' });
@@ -42,9 +43,12 @@ interface Asked {
 }
 
 /** `settled`, or why not yet. */
-async function tryOnce(driver: Driver, jobId: string, asked: Asked): Promise<string> {
+async function tryOnce(driver: Driver, jobId: string, asked: Asked, lanes: { guest: Lane | null }): Promise<string> {
   const { pve } = driver.ports;
   const job = mustGet(driver, jobId);
+  // Without the lane somebody else of ours may be starting it at this moment.
+  lanes.guest ??= await driver.ports.lanes.tryGuest(job.vmid);
+  if (lanes.guest === null) return 'another process of felhom-agent is at work on it';
   const guest = await pve.guest(job.vmid);
   if (guest === null || guest.running || driver.leaveDown(job.vmid) !== null) return 'settled';
   const sinceSeconds = Math.floor(Date.parse(job.opened_at) / 1000);

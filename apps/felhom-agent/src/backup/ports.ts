@@ -1,4 +1,5 @@
 import type { Exclusion } from '@felhom/guest-api/schema.ts';
+import type { Lanes } from '../lanes/lanes.ts';
 import type { Job, JobRecord } from './job.ts';
 
 /**
@@ -159,17 +160,6 @@ export interface Hypervisor {
 export interface JournalPort {
   /** Resolves when `record` is durable. Grouped: several callers share one write. */
   append(record: JobRecord): Promise<void>;
-}
-
-export interface Lane {
-  release(): Promise<void>;
-}
-
-export interface Lanes {
-  /** The lane of a guest, or null when another process of ours holds it. */
-  tryGuest(vmid: number): Promise<Lane | null>;
-  /** The node's only slot for a backup that we start, or null. */
-  trySlot(): Promise<Lane | null>;
 }
 
 export interface RootHelper {

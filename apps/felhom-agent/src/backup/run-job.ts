@@ -4,9 +4,9 @@ import { type Driver, durableIfPossible, fail, isoNow, mustGet, pidOf, text } fr
 import { followTask } from './follow-task.ts';
 import { isTerminal, type Job } from './job.ts';
 import { jobMark } from './notes.ts';
-import { type Lane, PveProblem } from './ports.ts';
+import { PveProblem } from './ports.ts';
 import { judgePreflight, observePreflight } from './preflight.ts';
-import { settleJob } from './settle.ts';
+import { type HeldLanes, settleJob } from './settle.ts';
 
 /**
  * Drives one job from wherever its journal says it stands to its end, and pays what it owes.
@@ -16,7 +16,7 @@ import { settleJob } from './settle.ts';
  * the job goes on from its journal.
  */
 export async function runJob(driver: Driver, jobId: string): Promise<void> {
-  const lanes: Lane[] = [];
+  const lanes: HeldLanes = { slot: null, guest: null };
   try {
     let job = mustGet(driver, jobId);
     if (job.origin === 'pve' || job.intent_at !== null) await takeFreeLanes(driver, job, lanes);
@@ -25,14 +25,15 @@ export async function runJob(driver: Driver, jobId: string): Promise<void> {
     if (job.intent_at !== null && job.upid === null && !job.task_ended) await resolveStart(driver, jobId);
     job = mustGet(driver, jobId);
     if (!job.task_ended && (job.upid !== null || job.origin === 'pve')) await followTask(driver, jobId);
-    if (!driver.stop.aborted) await settleJob(driver, jobId);
+    if (!driver.stop.aborted) await settleJob(driver, jobId, lanes);
   } finally {
-    for (const lane of lanes.toReversed()) await lane.release();
+    await lanes.guest?.release();
+    await lanes.slot?.release();
   }
 }
 
 /** Whatever goes wrong before the intent ends the job: nothing was started, and nobody waits for it in vain. */
-async function prepareOrFail(driver: Driver, jobId: string, lanes: Lane[]): Promise<void> {
+async function prepareOrFail(driver: Driver, jobId: string, lanes: HeldLanes): Promise<void> {
   try {
     await prepare(driver, jobId, lanes);
   } catch (error) {
@@ -43,7 +44,7 @@ async function prepareOrFail(driver: Driver, jobId: string, lanes: Lane[]): Prom
 }
 
 /** From `queued` to a running task: claim, lanes, preflight, gate, POST. */
-async function prepare(driver: Driver, jobId: string, lanes: Lane[]): Promise<void> {
+async function prepare(driver: Driver, jobId: string, lanes: HeldLanes): Promise<void> {
   await awaitClaim(driver, jobId);
   if (!(await takeLanes(driver, jobId, lanes))) return;
   const job = mustGet(driver, jobId);
@@ -90,17 +91,14 @@ async function awaitClaim(driver: Driver, jobId: string): Promise<void> {
 }
 
 /** The node's slot, then the guest's lane. False when the job ended while waiting. */
-async function takeLanes(driver: Driver, jobId: string, lanes: Lane[]): Promise<boolean> {
+async function takeLanes(driver: Driver, jobId: string, lanes: HeldLanes): Promise<boolean> {
   const { vmid } = mustGet(driver, jobId);
-  for (const take of [() => driver.ports.lanes.trySlot(), () => driver.ports.lanes.tryGuest(vmid)]) {
-    for (;;) {
+  for (const which of ['slot', 'guest'] as const) {
+    while (lanes[which] === null) {
       const job = mustGet(driver, jobId);
       if (isTerminal(job) || driver.stop.aborted) return false;
-      const lane = await take();
-      if (lane !== null) {
-        lanes.push(lane);
-        break;
-      }
+      lanes[which] = await (which === 'slot' ? driver.ports.lanes.trySlot() : driver.ports.lanes.tryGuest(vmid));
+      if (lanes[which] !== null) break;
       await driver.jobs.waitFor(jobId, job.seq, Math.min(200, driver.config.bounds.task_poll), driver.stop);
     }
   }
@@ -108,10 +106,9 @@ async function takeLanes(driver: Driver, jobId: string, lanes: Lane[]): Promise<
 }
 
 /** A task that is under way waits for no lane: what is free is taken, so that others keep away. */
-async function takeFreeLanes(driver: Driver, job: Job, lanes: Lane[]): Promise<void> {
+async function takeFreeLanes(driver: Driver, job: Job, lanes: HeldLanes): Promise<void> {
   const { lanes: all } = driver.ports;
-  const wanted = job.origin === 'pve' ? [all.tryGuest(job.vmid)] : [all.trySlot(), all.tryGuest(job.vmid)];
-  for (const lane of await Promise.all(wanted)) if (lane !== null) lanes.push(lane);
+  [lanes.slot, lanes.guest] = await Promise.all([job.origin === 'pve' ? null : all.trySlot(), all.tryGuest(job.vmid)]);
 }
 
 async function preflight(driver: Driver, jobId: string, policy: BackupPolicy): Promise<true | null> {

@@ -1,10 +1,17 @@
+import type { Lane } from '../lanes/lanes.ts';
 import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
 import { writeNotesText } from './notes.ts';
 import { payGuest } from './owed-guest.ts';
 
+/** What a job holds while it is driven; whoever drives it gives it back. */
+export interface HeldLanes {
+  slot: Lane | null;
+  guest: Lane | null;
+}
+
 /** Pays what an ended job still owes: a guest that vzdump left down first, then the notes of its backup. */
-export async function settleJob(driver: Driver, jobId: string): Promise<void> {
-  if (mustGet(driver, jobId).guest_owed === 'owed') await payGuest(driver, jobId);
+export async function settleJob(driver: Driver, jobId: string, lanes: HeldLanes): Promise<void> {
+  if (mustGet(driver, jobId).guest_owed === 'owed') await payGuest(driver, jobId, lanes);
   await payNotes(driver, jobId);
 }
 
