@@ -1,19 +1,10 @@
-import type { Output } from '@felhom/cli/output.ts';
-import { createReporter } from '@felhom/cli/reporter.ts';
+import { baseContext, type ProgramOptions, showGlobalOptions } from '@felhom/cli/base-context.ts';
 import { Command } from 'commander';
 import type { CommandContext } from './commands/context.ts';
 import { addBackup } from './program/backup.ts';
 import { addConfig } from './program/config.ts';
 import { addGuest } from './program/guest.ts';
 import { addServe, addStatus } from './program/service.ts';
-import { everyCommand } from './program/words.ts';
-
-export interface ProgramOptions {
-  setExit: (code: number) => void;
-  env?: NodeJS.ProcessEnv;
-  stdout?: Output;
-  stderr?: Output;
-}
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
 export function buildProgram(options: ProgramOptions): Command {
@@ -24,15 +15,18 @@ export function buildProgram(options: ProgramOptions): Command {
     .version('0.1.0')
     .option('--json', 'print one JSON object on stdout')
     .option('--config <file>', 'configuration file (FELHOM_CONFIG; default /etc/felhom/agent.yaml)')
-    .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', exitCodes);
-  const context = (): CommandContext => createContext(program.opts(), options);
+  const context = (): CommandContext => {
+    const { json, config } = program.opts<{ json?: boolean; config?: string }>();
+    const base = baseContext(options, json === true);
+    return { ...base, flags: { config: config ?? base.env['FELHOM_CONFIG'] } };
+  };
   addServe(program, context);
   addBackup(program, context);
   addGuest(program, context);
   addStatus(program, context);
   addConfig(program, context);
-  for (const command of everyCommand(program)) command.configureHelp({ showGlobalOptions: true });
+  showGlobalOptions(program);
   return program;
 }
 
@@ -42,27 +36,3 @@ Exit codes:
   5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
   10 no serve on the socket, or PVE unreachable   11 busy   12 refused   13 refused by policy
   130/143 interrupted; a job under way goes on`;
-
-function createContext(flags: { json?: boolean; config?: string }, options: ProgramOptions): CommandContext {
-  const env = options.env ?? process.env;
-  const json = flags.json === true;
-  const { stdout, stderr } = options;
-  const reporter = createReporter({
-    json,
-    ...(stdout === undefined ? {} : { stdout }),
-    ...(stderr === undefined ? {} : { stderr }),
-  });
-  return {
-    reporter,
-    flags: { config: flags.config ?? env['FELHOM_CONFIG'] },
-    env,
-    setExit: options.setExit,
-    openLog: async () => {
-      const { chooseLogForm, openLog } = await import('@felhom/cli/log.ts');
-      return await openLog({
-        form: chooseLogForm({ env, json, isTerminal: reporter.display.isTerminal }),
-        level: env['FELHOM_LOG'],
-      });
-    },
-  };
-}

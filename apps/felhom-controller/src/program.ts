@@ -1,14 +1,6 @@
-import type { Output } from '@felhom/cli/output.ts';
-import { createReporter } from '@felhom/cli/reporter.ts';
+import { baseContext, type ProgramOptions, showGlobalOptions } from '@felhom/cli/base-context.ts';
 import { Command, InvalidArgumentError } from 'commander';
 import type { CommandContext } from './commands/context.ts';
-
-export interface ProgramOptions {
-  setExit: (code: number) => void;
-  env?: NodeJS.ProcessEnv;
-  stdout?: Output;
-  stderr?: Output;
-}
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
 export function buildProgram(options: ProgramOptions): Command {
@@ -20,15 +12,17 @@ export function buildProgram(options: ProgramOptions): Command {
     .option('--json', 'print one JSON object on stdout')
     .option('--config <file>', 'configuration file (FELHOM_CONFIG; default /etc/felhom/controller.yaml)')
     .option('--state-dir <dir>', 'marker, history and generation (FELHOM_STATE_DIR; default /var/lib/felhom)')
-    .configureHelp({ showGlobalOptions: true })
     .addHelpText('after', exitCodes);
-  const context = (): CommandContext => createContext(program.opts(), options);
+  const context = (): CommandContext => {
+    const { json, config, stateDir } = program.opts<{ json?: boolean; config?: string; stateDir?: string }>();
+    return { ...baseContext(options, json === true), flags: { config, stateDir } };
+  };
   addBackup(program, context);
   addRecover(program, context);
   addStack(program, context);
   addStatus(program, context);
   addConfig(program, context);
-  for (const command of everyCommand(program)) command.configureHelp({ showGlobalOptions: true });
+  showGlobalOptions(program);
   return program;
 }
 
@@ -40,31 +34,6 @@ Exit codes:
   20 APPS ARE DOWN and could not be brought back   130/143 interrupted, apps are running`;
 
 type ContextOf = () => CommandContext;
-
-function createContext(
-  flags: { json?: boolean; config?: string; stateDir?: string },
-  options: ProgramOptions,
-): CommandContext {
-  const env = options.env ?? process.env;
-  const json = flags.json === true;
-  const { stdout, stderr } = options;
-  const reporter = createReporter({
-    json,
-    ...(stdout === undefined ? {} : { stdout }),
-    ...(stderr === undefined ? {} : { stderr }),
-  });
-  return {
-    reporter,
-    flags: { config: flags.config, stateDir: flags.stateDir },
-    env,
-    setExit: options.setExit,
-    openLog: async () => {
-      const { chooseLogForm, openLog } = await import('@felhom/cli/log.ts');
-      const form = chooseLogForm({ env, json, isTerminal: reporter.display.isTerminal });
-      return await openLog({ form, level: env['FELHOM_LOG'] });
-    },
-  };
-}
 
 function addBackup(program: Command, context: ContextOf): void {
   const backup = program.command('backup').description('take backups, and look at them');
@@ -197,10 +166,6 @@ function addConfig(program: Command, context: ContextOf): void {
   add('check', 'check file and token; every mistake with its line and column');
   add('show', 'print the configuration in force, defaults included');
   add('schema', 'print the JSON Schema of the file, with every key and default');
-}
-
-function everyCommand(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(everyCommand)];
 }
 
 function positive(text: string): number {

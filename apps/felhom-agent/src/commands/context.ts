@@ -1,12 +1,6 @@
-import type { Log } from '@felhom/cli/log.ts';
-import type { Reporter } from '@felhom/cli/reporter.ts';
+import type { BaseContext } from '@felhom/cli/base-context.ts';
 
 /** What every command is handed. */
-export interface CommandContext {
-  reporter: Reporter;
+export interface CommandContext extends BaseContext {
   flags: { config: string | undefined };
-  env: NodeJS.ProcessEnv;
-  /** The exit code of a command that ends neither 0 nor by a Failure. */
-  setExit: (code: number) => void;
-  openLog: () => Promise<Log>;
 }

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { InvalidArgumentError } from 'commander';
 import type { CommandContext } from '../commands/context.ts';
 
 /** What every group of commands is handed: the context is made when a command runs, after its flags are known. */
@@ -6,10 +6,6 @@ export type ContextOf = () => CommandContext;
 
 export function example(text: string): string {
   return `\nExample:\n  ${text}`;
-}
-
-export function everyCommand(command: Command): Command[] {
-  return command.commands.flatMap((child) => [child, ...everyCommand(child)]);
 }
 
 export function oneVmid(text: string): number {
