@@ -69,7 +69,12 @@ export const agentConfigSchema = z.strictObject({
     .string()
     .default('felhom-vzdump-hook')
     .describe('path or file name by which our hook is known in vzdump.conf'),
-  root_helper: z.string().optional().describe('program for the few verbs that need root (unfreeze)'),
+  root_helper: z
+    .string()
+    .optional()
+    .describe(
+      'socket of the root helper, such as /run/felhom-root/helper.sock: it thaws a container whose snapshot hangs',
+    ),
   pve_jobs: z.enum(['gate', 'require_quiesce', 'ignore']).default('gate').describe("what is done with PVE's own jobs"),
   defaults: z.strictObject({ backup: backupPolicy.optional() }).default({}),
   preflight: z

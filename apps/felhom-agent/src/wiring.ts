@@ -12,7 +12,7 @@ import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
 import { chooseGate } from './backup/gate-kind.ts';
 import { createHypervisor } from './backup/hypervisor.ts';
 import { compactRecords, jobRecord } from './backup/job.ts';
-import type { RootHelper } from './backup/ports.ts';
+import { socketRootHelper } from './backup/root-helper.ts';
 import type { AgentConfig } from './config.ts';
 import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
@@ -84,7 +84,7 @@ export async function startAgent(
       journal,
       records: journal.records(),
       lanes: fileLanes(lanesFolder(config.state), 'backup'),
-      helper: rootHelper(config),
+      helper: socketRootHelper(config.root_helper),
       alerts: await openAlerts(alertsFile(config.state), systemClock, (message) => log.warn(message)),
       guests: await openGuestsState(guestsFile(config.state), fromPolicies),
       clock: systemClock,
@@ -140,14 +140,4 @@ function newId(): string {
 
 async function hostBootId(): Promise<string> {
   return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-}
-
-function rootHelper(config: AgentConfig): RootHelper {
-  return {
-    unfreeze: async (vmid) => {
-      if (config.root_helper === undefined) return false;
-      const result = await systemCommands.run(config.root_helper, ['unfreeze', String(vmid)], { timeoutMs: 15_000 });
-      return result.exitCode === 0;
-    },
-  };
 }
