@@ -96,6 +96,9 @@ export const agentConfigSchema = z.strictObject({
       body: sizeBytes('256KiB'),
       header_bytes: sizeBytes('16KiB'),
       keys: z.number().int().min(1).default(64).describe('idempotency keys remembered per guest'),
+      journal: sizeBytes('1MiB').describe(
+        'the journal is compacted once it is larger, and twice as large as it was after that',
+      ),
     })
     .prefault({}),
   bounds: boundsSchema,

@@ -85,7 +85,9 @@ export async function startAgent(
       path: journalPath(config.state),
       schema: jobRecord,
       keep: (records) => compactRecords(records, config.limits.keys),
+      compactAtBytes: config.limits.journal,
       onFatal,
+      onTrouble: (error) => log.warn(`the journal was not compacted: ${String(error)}`),
     });
     closers.push(async () => await journal.close());
     for (const problem of journal.problems) log.warn(problem);
