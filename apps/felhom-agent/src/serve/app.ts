@@ -122,6 +122,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     policies: (vmid) => policies(vmid),
     hasController,
     mostOverdue: (vmid) => due.mostOverdue(vmid),
+    dueNow: (vmid) => due.verdict(vmid),
   });
   const hook = createHookGate({ ...common, knows: (vmid) => knownVmids().includes(vmid) });
   const due = createDueService({
