@@ -85,7 +85,7 @@ export async function startAgent(
       path: journalPath(config.state),
       schema: jobRecord,
       keep: (records) => compactRecords(records, config.limits.keys),
-      compactAtBytes: config.limits.journal,
+      compactAboveBytes: config.limits.journal,
       onFatal,
       onTrouble: (error) => log.warn(`the journal was not compacted: ${String(error)}`),
     });

@@ -26,7 +26,7 @@ const openGrowing = (): Promise<Journal<Entry>> =>
     path,
     schema: entry,
     keep: keepOpen,
-    compactAtBytes: 2_000,
+    compactAboveBytes: 2_000,
     onFatal: (failure) => fatal.push(failure),
     onTrouble: (failure) => troubles.push(failure),
     disk: recorded.disk,
@@ -174,7 +174,7 @@ describe('a writer that is killed', () => {
       const { openJournal } = await import(${JSON.stringify(module)});
       const { z } = await import('zod');
       const schema = z.object({ id: z.string(), ends: z.boolean() });
-      const journal = await openJournal({ path: ${JSON.stringify(path)}, schema, keep: (r) => r.slice(-5), compactAtBytes: 600, onFatal: () => process.exit(9) });
+      const journal = await openJournal({ path: ${JSON.stringify(path)}, schema, keep: (r) => r.slice(-5), compactAboveBytes: 600, onFatal: () => process.exit(9) });
       for (let i = 0; ; i += 1) {
         await journal.append({ id: 'e' + i, ends: false });
         if (i % 50 === 49) await journal.compact();

@@ -47,7 +47,7 @@ export class JournalWriter<R> implements Journal<R> {
   #records: R[];
   #sizeBytes: number;
   /** Compacted by itself once it is larger. */
-  #compactAboveBytes: number;
+  #limitBytes: number;
   #waiting: Waiting<R>[] = [];
   #last: Promise<unknown> = Promise.resolve();
   #ended: Failure | null = null;
@@ -60,7 +60,7 @@ export class JournalWriter<R> implements Journal<R> {
     this.#stretches = parts.parsed.stretches;
     this.#records = recordsOf(parts.parsed.stretches);
     this.#sizeBytes = parts.parsed.intactBytes;
-    this.#compactAboveBytes = parts.compactAtBytes ?? Number.POSITIVE_INFINITY;
+    this.#limitBytes = parts.compactAboveBytes ?? Number.POSITIVE_INFINITY;
   }
 
   records(): readonly R[] {
@@ -114,8 +114,8 @@ export class JournalWriter<R> implements Journal<R> {
 
   /** In a turn of its own, behind what waits already: whoever appended is not kept waiting for it. */
   #compactIfGrown(): void {
-    if (this.#sizeBytes <= this.#compactAboveBytes || this.#closing !== null) return;
-    this.#compactAboveBytes = Number.POSITIVE_INFINITY;
+    if (this.#sizeBytes <= this.#limitBytes || this.#closing !== null) return;
+    this.#limitBytes = Number.POSITIVE_INFINITY;
     void this.#inTurn(() => this.#compact())
       .catch((error: unknown) => this.#options.onTrouble?.(error))
       .finally(() => this.#measureAnew());
@@ -123,8 +123,8 @@ export class JournalWriter<R> implements Journal<R> {
 
   /** Twice what it is now: so a journal of many open entries is not rewritten for every append. */
   #measureAnew(): void {
-    const { compactAtBytes } = this.#options;
-    if (compactAtBytes !== undefined) this.#compactAboveBytes = Math.max(compactAtBytes, 2 * this.#sizeBytes);
+    const { compactAboveBytes } = this.#options;
+    if (compactAboveBytes !== undefined) this.#limitBytes = Math.max(compactAboveBytes, 2 * this.#sizeBytes);
   }
 
   async #write(bytes: Buffer): Promise<void> {

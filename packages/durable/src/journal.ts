@@ -33,7 +33,7 @@ export interface JournalOptions<R> {
    * Compacts by itself once the file is larger than this and twice as large as after the last compaction, between two
    * appends. Without it only `compact` does.
    */
-  compactAtBytes?: number;
+  compactAboveBytes?: number;
   /** Told of a compaction by itself that failed: the journal holds what it held, and it is tried again after as much growth. */
   onTrouble?: (failure: unknown) => void;
   disk?: Disk;
