@@ -40,7 +40,7 @@ function openService() {
     },
     jobs,
     guests: {
-      entry: (vmid) => ({ vmid, token_sha256: null, identity: unknownIdentity, foreign_seconds: 0 }),
+      entry: (vmid) => ({ vmid, token_sha256: null, identity: unknownIdentity, foreign_seconds: 0, hold: null }),
       set: async () => undefined,
       raise: async () => undefined,
     },
