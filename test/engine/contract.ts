@@ -1,5 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { ContainerState, Engine } from 'felhom-controller/engine/engine.ts';
+import type { ComposeProject } from 'felhom-controller/engine/compose-model.ts';
+import type { ContainerState } from 'felhom-controller/engine/engine.ts';
+import type { VolumeEngine } from 'felhom-controller/engine/volume-engine.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 /** What the contract asks of a container: the real engine makes it of busybox, the fake one in memory. */
@@ -16,11 +18,15 @@ export interface Wanted {
 
 /** An engine under the contract. `settle` runs a promise: in real time, or by moving a virtual clock. */
 export interface Subject {
-  engine: Engine;
+  engine: VolumeEngine;
   make(name: string, wanted: Wanted): Promise<string>;
   start(name: string): Promise<void>;
   pause(name: string): Promise<void>;
   remove(name: string): Promise<void>;
+  /** Makes a volume and answers its name; `options` as `docker volume create --opt` takes them. */
+  makeVolume(name: string, options?: Record<string, string>): Promise<string>;
+  /** Files of a Compose project with one service `web`: a volume `data`, a folder, one read-only, an env_file. */
+  makeProject(name: string): Promise<ComposeProject>;
   settle<T>(work: Promise<T>): Promise<T>;
   sleep(ms: number): Promise<void>;
   close(): Promise<void>;
@@ -32,7 +38,7 @@ const enough = { boundMs: 30_000 };
 export function engineContract(title: string, open: () => Promise<Subject>): void {
   describe(title, () => {
     let subject: Subject;
-    let engine: Engine;
+    let engine: VolumeEngine;
     beforeAll(async () => {
       subject = await open();
       engine = subject.engine;
@@ -157,17 +163,6 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       expect(await subject.settle(engine.start(none, enough))).toBe('gone');
     });
 
-    it('does not start what lives in the network of a container that is gone, and still shows it', async () => {
-      const holder = await running('holder', { kind: 'serves', restart: 'no' });
-      const lodger = await running('lodger', { kind: 'serves', restart: 'no', network: `container:${holder}` });
-      expect((await look(lodger)).namespacesOf).toEqual([holder]);
-      await subject.settle(engine.stop(lodger, enough));
-      await subject.remove('holder');
-      const answer = await subject.settle(engine.start(lodger, enough).catch(() => 'refused' as const));
-      expect(['gone', 'refused']).toContain(answer);
-      expect(await look(lodger)).toMatchObject({ status: 'exited', namespacesOf: [holder] });
-    });
-
     it('starts a crashing container over and over, each time with another start time, until it is stopped', async () => {
       const id = await running('crashes', { kind: 'crashes', restart: 'always' });
       const first = await look(id);
@@ -230,6 +225,35 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       expect(events.broken()).toBeNull();
       events.close();
       expect(events.broken()).toBeNull();
+    });
+
+    it('tells where the data of a volume lies, and by which options it comes', async () => {
+      const plain = await subject.makeVolume('plain-volume');
+      const bound = await subject.makeVolume('bound', { type: 'none', o: 'bind', device: '/srv' });
+      const found = await subject.settle(engine.volumes([plain, 'felhom-contract-no-such-volume', bound]));
+      expect(found[0]).toMatchObject({ name: plain, driver: 'local', options: {} });
+      expect(found[0]?.mountpoint).toMatch(/^\/.+/);
+      expect(found[1]).toBeNull();
+      expect(found[2]?.options).toEqual({ type: 'none', o: 'bind', device: '/srv' });
+    });
+
+    it('tells what Compose makes of a project: volumes by their names, folders by their paths, its env files', async () => {
+      const project = await subject.makeProject('asked');
+      const model = await subject.settle(engine.composeModel(project));
+      expect(model.volumes?.['data']?.name).toBe(`${project.name}_data`);
+      expect(model.services?.['web']?.volumes).toMatchObject([
+        { type: 'volume', source: 'data', target: '/data' },
+        { type: 'bind', source: `${project.workingDir}/folder`, target: '/folder' },
+        { type: 'bind', source: `${project.workingDir}/fixed`, target: '/fixed', read_only: true },
+      ]);
+      expect(model.serviceEnvFiles).toEqual([`${project.workingDir}/web.env`]);
+    });
+
+    it("refuses files that are not there, with Compose's own words", async () => {
+      const gone = { name: 'gone', composeFiles: ['/nowhere/compose.yaml'], envFiles: [], workingDir: '/' };
+      const asked = subject.settle(engine.composeModel(gone));
+      await expect(asked).rejects.toMatchObject({ code: 'operation_failed' });
+      await expect(asked).rejects.toThrow(/no such file/);
     });
 
     it('runs a command in a container and tells how it ended', async () => {

@@ -12,11 +12,30 @@ engineContract('the engine in memory', async () => {
     start: async (name) => fake.startByHand(name),
     pause: async (name) => fake.pause(name),
     remove: async (name) => fake.remove(name),
+    makeVolume: async (name, options = {}) => {
+      fake.addVolume({ name, options });
+      return name;
+    },
+    makeProject: async (name) => {
+      const workingDir = `/srv/${name}`;
+      fake.model(name, {
+        services: { web: { volumes: asksFor(workingDir) } },
+        volumes: { data: { name: `${name}_data` } },
+        serviceEnvFiles: [`${workingDir}/web.env`],
+      });
+      return { name, composeFiles: [`${workingDir}/compose.yaml`], envFiles: [], workingDir };
+    },
     settle: async (work) => await clock.run(work),
     sleep: async (ms) => await clock.pass(ms),
     close: async () => undefined,
   };
 });
+
+const asksFor = (folder: string) => [
+  { type: 'volume', source: 'data', target: '/data' },
+  { type: 'bind', source: `${folder}/folder`, target: '/folder' },
+  { type: 'bind', source: `${folder}/fixed`, target: '/fixed', read_only: true },
+];
 
 const compose = 'com.docker.compose.';
 
@@ -31,7 +50,6 @@ function toSpec(name: string, wanted: Wanted): ContainerSpec {
     service: labels[`${compose}service`] ?? null,
     number: Number(labels[`${compose}container-number`]) || null,
     dependencies: parseDependencies(labels[`${compose}depends_on`] ?? ''),
-    namespacesOf: wanted.network?.startsWith('container:') === true ? [wanted.network.slice('container:'.length)] : [],
     labels: Object.fromEntries(Object.entries(labels).filter(([key]) => key.startsWith('felhom.'))),
     behaviour: {
       stopMs: wanted.kind === 'deaf' ? null : (wanted.slowStopMs ?? 20),

@@ -1,3 +1,6 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { openEngineApi } from 'felhom-controller/engine/engine-api.ts';
@@ -10,6 +13,8 @@ engineContract('the real engine', async () => {
   const engine = openEngineApi({ socketPath: await findEngineSocket(process.env), commands: systemCommands });
   const prefix = `felhom-contract-${process.pid}-`;
   const made: string[] = [];
+  const volumes: string[] = [];
+  const folder = await mkdtemp(join(tmpdir(), 'felhom-contract-'));
   return {
     engine,
     make: async (name, wanted) => {
@@ -30,14 +35,38 @@ engineContract('the real engine', async () => {
     start: async (name) => void (await must('docker', ['start', prefix + name])),
     pause: async (name) => void (await must('docker', ['pause', prefix + name])),
     remove: async (name) => void (await must('docker', ['rm', '--force', prefix + name])),
+    makeVolume: async (name, options = {}) => {
+      volumes.push(prefix + name);
+      const flags = Object.entries(options).flatMap(([key, value]) => ['--opt', `${key}=${value}`]);
+      return (await must('docker', ['volume', 'create', ...flags, prefix + name])).trim();
+    },
+    makeProject: async (name) => {
+      const workingDir = join(folder, name);
+      await mkdir(workingDir, { recursive: true });
+      await writeFile(join(workingDir, 'compose.yaml'), compose);
+      await writeFile(join(workingDir, 'web.env'), 'WORD=said\n');
+      return { name, composeFiles: [join(workingDir, 'compose.yaml')], envFiles: [], workingDir };
+    },
     settle: async (work) => await work,
     sleep: async (ms) => await systemClock.sleep(ms),
     close: async () => {
       await engine.close();
       await run('docker', ['rm', '--force', '--volumes', ...made]);
+      await run('docker', ['volume', 'rm', '--force', ...volumes]);
+      await rm(folder, { recursive: true });
     },
   };
 });
+
+const compose = `
+services:
+  web:
+    image: felhom/busybox:test
+    env_file: [web.env]
+    volumes: ["data:/data", "./folder:/folder", "./fixed:/fixed:ro"]
+volumes:
+  data: {}
+`;
 
 function flags(wanted: Wanted): string[] {
   return [

@@ -1,15 +1,15 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import type { ComposeModel, ComposeProject } from 'felhom-controller/engine/compose-model.ts';
 import type {
   ComposeService,
   ContainerState,
-  Engine,
   EngineEvent,
   EngineEvents,
   ExecAnswer,
-  RecreateRequest,
   StartAnswer,
   StopAnswer,
 } from 'felhom-controller/engine/engine.ts';
+import type { VolumeEngine, VolumeState } from 'felhom-controller/engine/volume-engine.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 /*
@@ -58,7 +58,7 @@ interface Container {
 }
 
 export interface FakeEngine {
-  engine: Engine;
+  engine: VolumeEngine;
   /** Makes a container; `status` decides whether it runs. Returns its id. */
   add(spec: ContainerSpec): string;
   state(name: string): ContainerState | null;
@@ -72,6 +72,10 @@ export interface FakeEngine {
   pause(name: string): void;
   /** Compose files from which `recreate` may make a service again: project/service → specs. */
   declare(project: string, service: string, specs: () => ContainerSpec[]): void;
+  addVolume(volume: Partial<VolumeState> & { name: string }): void;
+  removeVolume(name: string): void;
+  /** What Compose makes of a project's files; absent: it refuses them. */
+  model(project: string, model: Partial<ComposeModel>): void;
   /** The engine goes away, with everything that runs. */
   goDown(): void;
   comeUp(): void;
@@ -89,6 +93,8 @@ const firstRestartPauseMs = 100;
 export function fakeEngine(clock: VirtualClock): FakeEngine {
   const containers = new Map<string, Container>();
   const declared = new Map<string, () => ContainerSpec[]>();
+  const volumes = new Map<string, VolumeState>();
+  const models = new Map<string, ComposeModel>();
   const streams = new Set<{ push(event: EngineEvent): void; end(why: string): void }>();
   const commands: { container: string; command: string }[] = [];
   let isUp = true;
@@ -112,9 +118,6 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     if (found === undefined) throw new Error(`the fake engine has no container ${name}`);
     return found;
   };
-  /** As docker finds one: by its id or its name. */
-  const find = (reference: string): Container | undefined =>
-    containers.get(reference) ?? [...containers.values()].find(({ state }) => state.name === reference);
   const newLife = (container: Container): void => {
     const { state, behaviour } = container;
     state.status = 'running';
@@ -220,7 +223,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     return id;
   };
 
-  const engine: Engine = {
+  const engine: VolumeEngine = {
     identity: async () => {
       requireUp();
       return { id: 'FAKE', version: '20.10', apiVersion: '1.41', socketPath: '/fake.sock' };
@@ -238,7 +241,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     inspect: async (ids) => {
       requireUp();
       return ids.map((id) => {
-        const found = find(id);
+        const found = containers.get(id);
         return found === undefined ? null : copy(found.state);
       });
     },
@@ -258,15 +261,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       if (container === undefined) return 'gone';
       await bounded(clock.sleep(container.behaviour.startMs), boundMs, 'start');
       requireUp();
-      const holders = container.state.namespacesOf.map((reference) => find(reference));
-      if (holders.includes(undefined)) return 'gone';
       const { status } = container.state;
       if (status === 'running' || status === 'restarting' || status === 'paused') return 'already_running';
-      if (holders.some((holder) => holder?.state.status !== 'running'))
-        throw new Failure('operation_failed', {
-          message: `docker refused to start ${container.state.name}: cannot join network of a non running container`,
-          hint: 'docker ps',
-        });
       if (container.behaviour.startFailures > 0) {
         container.behaviour.startFailures -= 1;
         throw new Failure('operation_failed', {
@@ -291,7 +287,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       commands.push({ container: container.state.name, command });
       return container.behaviour.exec(command);
     },
-    recreate: async ({ project, service }: ComposeService, { which }: RecreateRequest) => {
+    recreate: async ({ project, service }: ComposeService) => {
       requireUp();
       const specs = declared.get(`${project}/${service}`)?.();
       if (specs === undefined) {
@@ -300,12 +296,20 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
           hint: 'docker compose up',
         });
       }
-      if (which === 'all') {
-        for (const { state } of [...containers.values()])
-          if (state.project === project && state.service === service) containers.delete(state.id);
-      }
       const names = new Set([...containers.values()].map(({ state }) => state.name));
       for (const spec of specs) if (!names.has(spec.name)) add({ ...spec, project, service, status: 'created' });
+    },
+    volumes: async (names) => {
+      requireUp();
+      return names.map((name) => structuredClone(volumes.get(name) ?? null));
+    },
+    composeModel: async ({ name }: ComposeProject) => {
+      const found = models.get(name);
+      if (found !== undefined) return structuredClone(found);
+      throw new Failure('operation_failed', {
+        message: `docker compose cannot read the files of ${name}: no such file or directory`,
+        hint: 'docker compose config',
+      });
     },
   };
 
@@ -333,6 +337,15 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       byName(name).state.status = 'paused';
     },
     declare: (project, service, specs) => void declared.set(`${project}/${service}`, specs),
+    addVolume: (volume) =>
+      void volumes.set(volume.name, {
+        driver: 'local',
+        mountpoint: `/volumes/${volume.name}/_data`,
+        options: {},
+        ...volume,
+      }),
+    removeVolume: (name) => void volumes.delete(name),
+    model: (project, model) => void models.set(project, { serviceEnvFiles: [], ...model }),
     goDown: () => {
       isUp = false;
       for (const container of containers.values()) endLife(container, 137);

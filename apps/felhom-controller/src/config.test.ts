@@ -46,6 +46,7 @@ describe('the configuration', () => {
       grade: 'app-consistent',
       history: 200,
       stacks: {},
+      snapshots: { keep: 3 },
       bounds: {
         max_quiesce: '10m',
         max_wait: '4h',

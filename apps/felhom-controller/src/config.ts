@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { type Override, parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
 import { formatDuration } from '@felhom/cli/quantity.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
@@ -16,10 +16,26 @@ const serviceCommand = z
   .max(4096)
   .refine((text) => parseServiceCommand(text) !== null, wrongCommand);
 
+const absolutePath = z.string().regex(/^\//, 'expected an absolute path');
+
+const stackSnapshots = z.strictObject({
+  include: z
+    .array(absolutePath)
+    .max(64)
+    .default([])
+    .describe("folders outside of the project's own that belong to it, and what lies in them"),
+  exclude: z
+    .array(z.string().max(4096))
+    .max(64)
+    .default([])
+    .describe('volumes and folders that are left out on purpose: they are not rolled back'),
+});
+
 const stackPolicy = z.strictObject({
   quiesce: z.enum(['stop', 'keep']).default('stop').describe('keep: never stopped for a backup'),
   before_stop: serviceCommand.optional().describe('"service: command", run in it before the stack is stopped'),
   after_start: serviceCommand.optional().describe('"service: command", run in it once the stack runs again'),
+  snapshot: stackSnapshots.prefault({}).describe("what of this stack's data a volume snapshot holds"),
 });
 
 const agent = z.strictObject({
@@ -31,8 +47,6 @@ const agent = z.strictObject({
       'expected the SHA-256 fingerprint that felhom-agent status prints',
     ),
 });
-
-const absolutePath = z.string().regex(/^\//, 'expected an absolute path');
 
 /** /etc/felhom/controller.yaml. Durations are milliseconds once parsed. */
 export const configSchema = z.strictObject({
@@ -49,6 +63,18 @@ export const configSchema = z.strictObject({
     .record(z.string().max(256), stackPolicy)
     .default({})
     .describe("by Compose project, or a plain container's name"),
+  snapshots: z
+    .strictObject({
+      dir: absolutePath.optional().describe('where volume snapshots lie (default: snapshots in state_dir)'),
+      keep: z
+        .number()
+        .int()
+        .min(1)
+        .max(1_000)
+        .default(3)
+        .describe('how many of a stack are kept, besides the last good one'),
+    })
+    .prefault({}),
   bounds: boundsSchema.prefault({}),
 });
 export type Config = z.output<typeof configSchema>;
@@ -149,6 +175,11 @@ export function quiescePolicy({ stacks }: Config): QuiescePolicy {
       ]),
     ),
   };
+}
+
+/** Where volume snapshots lie. */
+export function snapshotFolder({ snapshots, state_dir }: Pick<Config, 'snapshots' | 'state_dir'>): string {
+  return snapshots.dir ?? join(state_dir, 'snapshots');
 }
 
 /** The configuration as it is in force, in the words of the file. */

@@ -48,6 +48,12 @@ const commands = [
   'stack',
   'stack list',
   'stack show',
+  'snapshot',
+  'snapshot create',
+  'snapshot list',
+  'snapshot verify',
+  'snapshot restore',
+  'snapshot prune',
   'status',
   'config',
   'config check',
@@ -67,7 +73,7 @@ describe('the help', () => {
   });
 
   it('of every command that does something has an example', async () => {
-    for (const command of commands.filter((each) => !['', 'backup', 'stack', 'config'].includes(each))) {
+    for (const command of commands.filter((each) => !['', 'backup', 'stack', 'snapshot', 'config'].includes(each))) {
       expect((await run(`${command} --help`)).stdout).toContain(`Examples:\n  `);
     }
   });

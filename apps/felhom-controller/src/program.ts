@@ -1,6 +1,7 @@
 import { baseContext, type ProgramOptions, showGlobalOptions } from '@felhom/cli/base-context.ts';
 import { Command, InvalidArgumentError } from 'commander';
 import type { CommandContext } from './commands/context.ts';
+import { addSnapshot } from './program/snapshot.ts';
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
 export function buildProgram(options: ProgramOptions): Command {
@@ -20,6 +21,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addBackup(program, context);
   addRecover(program, context);
   addStack(program, context);
+  addSnapshot(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);

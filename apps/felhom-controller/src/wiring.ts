@@ -7,6 +7,7 @@ import type { Config } from './config.ts';
 import type { EngineApi } from './engine/engine-api.ts';
 import { fileHistory } from './history/history.ts';
 import { marker, markerVersion } from './quiesce/marker.ts';
+import type { OtherDebts } from './quiesce/other-debts.ts';
 import type { MarkerPort, RecoverPorts, RunPorts, SystemPort } from './quiesce/ports.ts';
 
 /*
@@ -52,7 +53,7 @@ export async function openSystem(): Promise<SystemPort> {
 
 /** @throws Failure `config_missing` and `config_invalid` for the token's file and the agents. */
 export async function openAgent(config: Config, warn: (text: string) => void): Promise<AgentApi> {
-  const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, system] =
+  const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, { readBootId }] =
     await Promise.all([
       import('@felhom/guest-api/client.ts'),
       import('@felhom/cli/secret-file.ts'),
@@ -65,8 +66,7 @@ export async function openAgent(config: Config, warn: (text: string) => void): P
     agents: config.agents,
     token: await readSecretFile(config.token_file, "this guest's token"),
     generation: fileGeneration({ stateDir, runDir, clock: systemClock, warn }),
-    bootId: await system.readBootId(),
-    bootStarted: await system.readBootStart(),
+    bootId: await readBootId(),
     timeouts: { connectMs: bounds.agent_connect, answerMs: bounds.agent_answer },
   });
   return rememberingRefusals(api, { stateDir, clock: systemClock });
@@ -99,42 +99,60 @@ export async function openRun(request: RunRequest): Promise<Opened<RunPorts>> {
   return { ports: { ...ports, guard }, agent, close };
 }
 
+/** The same for a run that asks no host: the marker, the guard, the engine. */
+export async function openLocalRun(request: RunRequest): Promise<Opened<RunPorts> & { engine: EngineApi }> {
+  const [{ noAgent }, { shellGuard }] = await Promise.all([
+    import('./adapters/no-agent.ts'),
+    import('./adapters/guard.ts'),
+  ]);
+  const opened = await openRecover({ ...request, agent: noAgent('this run needs none') });
+  const guard = shellGuard({ command: recoverCommandLine(request), env: request.env });
+  return { ...opened, ports: { ...opened.ports, guard } };
+}
+
 /** Everything that recovery touches. Without `agent` it settles all the same, and tells nobody. */
 export async function openRecover({
   config,
   env,
   progress,
   agent,
-}: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts>> {
-  const [{ lockPort }, system, engine] = await Promise.all([
+}: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts> & { engine: EngineApi }> {
+  const [{ lockPort }, { openRestoreDebts }, system, engine] = await Promise.all([
     import('./adapters/lock-port.ts'),
+    import('./volume-snapshots/wiring.ts'),
     openSystem(),
     openEngine(env),
   ]);
   const markers = openMarkers(config);
+  // A restore that was cut off comes first: nobody may build on data that is half exchanged.
+  const otherDebts = [openRestoreDebts(config, engine)];
   const ports: RecoverPorts = {
     clock: systemClock,
     engine,
     markers,
-    lock: lockPort({ runDir: config.run_dir, engineId: async () => await engineIdFor(engine, markers) }),
+    lock: lockPort({ runDir: config.run_dir, engineId: async () => await engineIdFor(engine, markers, otherDebts) }),
     agent,
     history: openHistory(config),
     system,
+    otherDebts,
     progress,
   };
   const close = async (): Promise<void> => {
     await Promise.all([engine.close(), agent.close()]);
   };
-  return { ports, agent, close };
+  return { ports, agent, engine, close };
 }
 
-/** The engine's id; while it does not answer, the id that the marker holds, so that recovery can take its lock and wait. */
-async function engineIdFor(engine: EngineApi, markers: MarkerPort): Promise<string> {
+/** The engine's id; while it does not answer, the id that a debt holds, so that recovery can take its lock and wait. */
+async function engineIdFor(engine: EngineApi, markers: MarkerPort, otherDebts: readonly OtherDebts[]): Promise<string> {
   try {
     return (await engine.identity()).id;
   } catch (error) {
     const owed = await markers.read();
     if (owed.kind === 'present') return owed.value.engine_id;
+    const others = await Promise.all(otherDebts.map(async (debts) => await debts.owed()));
+    const known = others.find((other) => other?.engineId != null);
+    if (known?.engineId != null) return known.engineId;
     throw error;
   }
 }

@@ -31,7 +31,8 @@ export const systemCommands: CommandRunner = {
       ...(options.input === undefined ? {} : { input: options.input }),
       stdio: standardStreams(options),
     });
-    const stdout = keepFirst(child.stdout, options);
+    const stdout =
+      options.onStdout === undefined ? keepFirst(child.stdout, options) : handOn(child.stdout, options.onStdout);
     const stderr = keepFirst(child.stderr, options);
     let timedOut = false;
     const ending: Promise<void>[] = [];
@@ -73,6 +74,13 @@ function keepFirst(stream: Readable, { maxOutputBytes = defaultMaxOutputBytes }:
   });
   stream.on('error', () => undefined); // We destroyed it ourselves; how the program ended says the rest.
   return () => Buffer.concat(chunks).toString('utf8');
+}
+
+/** Hands a stream on as it comes. */
+function handOn(stream: Readable, take: (chunk: Uint8Array) => void): () => string {
+  stream.on('data', (chunk: Buffer) => take(chunk));
+  stream.on('error', () => undefined); // As above.
+  return () => '';
 }
 
 /** SIGTERM, then SIGKILL for what is left of the group; then nobody's pipes keep us waiting. */

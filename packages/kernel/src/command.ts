@@ -13,6 +13,8 @@ export interface CommandOptions {
   inheritFds?: readonly number[];
   /** Bytes of stdout and of stderr that are kept. Default 4 MiB each; the rest is read and dropped. */
   maxOutputBytes?: number;
+  /** Takes stdout as it comes, in order; nothing of it is kept then. */
+  onStdout?: (chunk: Uint8Array) => void;
 }
 
 /** How a program ended. A program that could not be started has `exitCode: null` and `spawnError`. */

@@ -78,8 +78,6 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
   });
   const policies = (vmid: number): readonly BackupPolicy[] => policiesOf(config, options.guestFiles.get(vmid));
   const guestName = (vmid: number): string => names.get(vmid) ?? options.guestFiles.get(vmid)?.name ?? '';
-  const held = (vmid: number): string | null =>
-    guests.entry(vmid).hold?.reason ?? options.guestFiles.get(vmid)?.held ?? null;
   const driver: Driver = {
     ports: {
       pve,
@@ -95,8 +93,10 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     config,
     policyOf: (job) => policyOf(policies(job.vmid), job.storage),
     guestName,
-    leaveDown: (vmid) =>
-      held(vmid) ?? (options.guestFiles.get(vmid)?.desired?.state === 'stopped' ? 'declared stopped' : null),
+    leaveDown: (vmid) => {
+      const file = options.guestFiles.get(vmid);
+      return file?.held ?? (file?.desired?.state === 'stopped' ? 'declared stopped' : null);
+    },
     lastRequestMs: (vmid) => heard.get(vmid) ?? null,
     hookWord: (jobId) => hook.word(jobId),
     writing: new Map(),
@@ -122,7 +122,6 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     policies: (vmid) => policies(vmid),
     hasController,
     mostOverdue: (vmid) => due.mostOverdue(vmid),
-    dueNow: (vmid) => due.verdict(vmid),
   });
   const hook = createHookGate({ ...common, knows: (vmid) => knownVmids().includes(vmid) });
   const due = createDueService({
@@ -132,7 +131,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     clock,
     policies,
     guestName,
-    held,
+    held: (vmid) => options.guestFiles.get(vmid)?.held ?? null,
     backoffMs: config.bounds.backoff,
     cacheMs: config.bounds.storage_cache,
     log,
@@ -200,7 +199,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     policies,
     guestName,
     metrics,
-    held,
+    held: (vmid) => options.guestFiles.get(vmid)?.held ?? null,
     guestNow: async (vmid) => await places.now(vmid),
     isCalling: calling,
     recover: async () => {

@@ -73,7 +73,6 @@ async function takeBackup(
       signals,
       storage,
       jobId: null,
-      onlyIfDue: false,
       wait,
     });
     setExit(end.exit);

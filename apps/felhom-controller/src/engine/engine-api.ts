@@ -1,11 +1,14 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { composeRecreate } from './compose.ts';
+import { readComposeModel } from './compose-model.ts';
 import { inspectAnswer, listAnswer, toContainerState, toSummary } from './container-json.ts';
-import type { ContainerState, ContainerSummary, Engine } from './engine.ts';
+import type { ContainerState, ContainerSummary } from './engine.ts';
 import { followEvents } from './engine-events.ts';
 import { execInContainer } from './engine-exec.ts';
 import { type EngineAnswer, EngineHttp, errorText } from './engine-http.ts';
+import type { VolumeEngine, VolumeState } from './volume-engine.ts';
+import { toVolumeState, volumeAnswer } from './volume-json.ts';
 
 const defaultLookBoundMs = 10_000;
 const lookSideBySide = 16;
@@ -17,7 +20,7 @@ export interface EngineApiOptions {
   lookBoundMs?: number;
 }
 
-export interface EngineApi extends Engine {
+export interface EngineApi extends VolumeEngine {
   close(): Promise<void>;
 }
 
@@ -31,6 +34,11 @@ export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookB
     const answer = await look(`/containers/${encodeURIComponent(id)}/json`);
     if (answer.status === 404) return null;
     return toContainerState(parseAnswer(answer, inspectAnswer, 'inspect'));
+  };
+
+  const volume = async (name: string): Promise<VolumeState | null> => {
+    const answer = await look(`/volumes/${encodeURIComponent(name)}`);
+    return answer.status === 404 ? null : toVolumeState(parseAnswer(answer, volumeAnswer, 'volume inspect'));
   };
 
   const summaries = async (query: Record<string, string>, boundMs?: number): Promise<ContainerSummary[]> =>
@@ -76,6 +84,8 @@ export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookB
     },
     exec: async (id, command, { boundMs }) => execInContainer(http, id, command, boundMs),
     recreate: async (service, options) => composeRecreate(commands, socketPath, service, options),
+    volumes: async (names) => mapSideBySide(names, volume),
+    composeModel: async (project) => readComposeModel(commands, socketPath, project),
     close: async () => http.close(),
   };
 }

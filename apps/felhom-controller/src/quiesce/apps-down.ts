@@ -33,6 +33,8 @@ export interface QuiesceInput {
   owed: Marker | null;
   ownContainerId: string | null;
   engineId: string;
+  /** The one stack that is to go down; without it all do. */
+  only?: string;
   /** Aborts when the downtime has lasted as long as it may. */
   deadline: AbortSignal;
 }
@@ -42,7 +44,8 @@ export async function planRun({
   run,
   owed,
   ownContainerId,
-}: Pick<QuiesceInput, 'run' | 'owed' | 'ownContainerId'>): Promise<{
+  only,
+}: Pick<QuiesceInput, 'run' | 'owed' | 'ownContainerId' | 'only'>): Promise<{
   plan: QuiescePlan;
   debts: Debt[];
 }> {
@@ -51,6 +54,7 @@ export async function planRun({
     containers,
     policy: run.options.policy,
     ownContainerId,
+    ...(only === undefined ? {} : { only }),
     owedStacks: new Set([...(owed?.debts ?? []).map(stackOf), ...run.owedBefore.map(({ stack }) => stack)]),
   });
   return { plan, debts: plan.stop.map((container) => toDebt(container, containers, run.id)) };

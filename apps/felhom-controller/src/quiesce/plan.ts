@@ -31,6 +31,8 @@ export interface PlanInput {
   ownContainerId: string | null;
   /** Stacks that still owe from an earlier run: left as they are. */
   owedStacks: ReadonlySet<string>;
+  /** The one stack that is meant; without it all are. */
+  only?: string;
 }
 
 /**
@@ -38,11 +40,12 @@ export interface PlanInput {
  * keeps, ourselves, what a stop would lose or what would run again by a start (`--rm`, one-off
  * runs, swarm tasks), what a person has paused, and every container in whose namespaces a kept one lives.
  */
-export function planQuiesce({ containers, policy, ownContainerId, owedStacks }: PlanInput): QuiescePlan {
+export function planQuiesce({ containers, policy, ownContainerId, owedStacks, only }: PlanInput): QuiescePlan {
   const ran = containers.filter(({ status }) => status === 'running' || status === 'restarting' || status === 'paused');
   const why = new Map<string, string>();
   for (const container of ran) {
-    const reason = reasonToKeep(container, policy, ownContainerId, owedStacks);
+    const isMeant = only === undefined || stackOf(container) === only;
+    const reason = isMeant ? reasonToKeep(container, policy, ownContainerId, owedStacks) : 'not asked for';
     if (reason !== null) why.set(container.id, reason);
   }
   keepNamespaceHolders(ran, why);

@@ -108,7 +108,7 @@ async function captureSafely(run: Run, watch: JobWatch, down: AppsDown, deadline
 }
 
 /** Starting apps in a dying guest would only lose the marker. */
-async function isLeftToBoot(run: Run): Promise<boolean> {
+export async function isLeftToBoot(run: Run): Promise<boolean> {
   try {
     return isTerminated(run.options.stop) && (await run.ports.system.isStopping());
   } catch {

@@ -1,0 +1,132 @@
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import { appsDown } from '../quiesce/apps-down-failure.ts';
+import type { QuiesceBounds } from '../quiesce/bounds.ts';
+import type { QuiescePolicy } from '../quiesce/policy.ts';
+import type { RunPorts } from '../quiesce/ports.ts';
+import type { OwedContainer } from '../quiesce/result.ts';
+import { newRun, type Run } from '../quiesce/run.ts';
+import { settleEarlier } from '../quiesce/settle.ts';
+import { withStackDown } from '../quiesce/stack-down.ts';
+import { holdingRunLock } from './hold-lock.ts';
+import type { Captured, Prepared, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
+
+/*
+ * Invariants
+ * - Everything that can be asked is asked before the stack is stopped, and everything that can wait is done after it runs
+ *   again: hashes, making the snapshot durable, retention.
+ * - A snapshot that failed leaves no trace, and apps that ran run.
+ */
+
+export interface CreateOptions {
+  stack: string;
+  /** Stop the stack and bring it back; otherwise it must be down. */
+  quiesce: boolean;
+  reason: string;
+  policy: QuiescePolicy;
+  bounds: QuiesceBounds;
+  /** Aborts at the first SIGINT or SIGTERM. */
+  stop: AbortSignal;
+}
+
+export interface CreateEnd {
+  /** `created` also where there was no data to keep: then the snapshot holds the stack's files and image ids. */
+  outcome: 'created' | 'failed';
+  plan: SnapshotPlan | null;
+  snapshot: Snapshot | null;
+  downtimeMs: number | null;
+  owed: OwedContainer[];
+  warnings: string[];
+  failures: Failure[];
+}
+
+/** `snapshot create`. @throws Failure `busy`, `docker_unreachable`: before there was anything. */
+export async function createSnapshot(
+  ports: RunPorts,
+  snapshots: VolumeSnapshots,
+  options: CreateOptions,
+): Promise<CreateEnd> {
+  return await holdingRunLock(ports, async (lock, id) => {
+    const run = newRun(ports, runOptions(options), { id, bootId: await ports.system.bootId(), lock });
+    const end = (partial: Partial<CreateEnd>): CreateEnd => ({
+      outcome: 'failed',
+      plan: null,
+      snapshot: null,
+      downtimeMs: null,
+      owed: [],
+      warnings: run.warnings,
+      failures: [],
+      ...partial,
+    });
+    try {
+      return end(await underLock(run, snapshots, options));
+    } catch (error) {
+      return end({ failures: [asFailure(error)] });
+    }
+  });
+}
+
+function runOptions({ policy, bounds, stop }: CreateOptions): Run['options'] {
+  return { policy, bounds, stop, storage: null, jobId: null, wait: true, wantedGrade: 'app-consistent' };
+}
+
+async function underLock(run: Run, snapshots: VolumeSnapshots, options: CreateOptions): Promise<Partial<CreateEnd>> {
+  const { stack } = options;
+  const owed = await settleEarlier(run);
+  const stillOwed = run.owedBefore.filter((each) => each.stack === stack);
+  if (stillOwed.length > 0) throw appsDown(stillOwed);
+  const prepared = await snapshots.prepare(stack);
+  const { plan } = prepared;
+  const mustStop = options.quiesce && plan.running.length > 0 && plan.sources.length > 0;
+  if (!mustStop) {
+    const captured = await prepared.capture({ reason: options.reason, signal: options.stop });
+    return { plan, ...(await keepAndSeal(snapshots, stack, captured)) };
+  }
+  const guard = await run.ports.guard.start().catch(() => null); // Without one the recovery timer is the next in line.
+  const down = await withStackDown(
+    { run, stack, guard: guard ?? { arm: () => undefined, disarm: () => undefined }, owed },
+    async (signal) => await captureDown(run, prepared, options, signal),
+  );
+  const failures = down.owed.length === 0 ? [] : [appsDown(down.owed)];
+  const sofar = { plan, downtimeMs: down.downtimeMs, owed: down.owed };
+  if (down.outcome.kind === 'failed')
+    return { ...sofar, failures: [...failures, withApps(down.outcome.failure, down.owed)] };
+  const kept = await keepAndSeal(snapshots, stack, down.outcome.value);
+  return { ...sofar, ...kept, failures: [...failures, ...(kept.failures ?? [])] };
+}
+
+async function captureDown(
+  run: Run,
+  prepared: Prepared,
+  options: CreateOptions,
+  signal: AbortSignal,
+): Promise<Captured> {
+  run.mark('capturing', options.stack);
+  const captured = await prepared.capture({ reason: options.reason, signal });
+  run.mark('captured', options.stack);
+  return captured;
+}
+
+async function keepAndSeal(snapshots: VolumeSnapshots, stack: string, captured: Captured): Promise<Partial<CreateEnd>> {
+  let kept: Snapshot;
+  try {
+    kept = await captured.keep();
+  } catch (error) {
+    await captured.drop().catch(() => undefined); // The next one that is built sweeps it.
+    throw error;
+  }
+  try {
+    return { outcome: 'created', snapshot: await snapshots.seal(stack, kept.id) };
+  } catch (error) {
+    return { outcome: 'created', snapshot: kept, failures: [asFailure(error)] };
+  }
+}
+
+/** Whoever reads a failure asks first how the apps are. */
+function withApps(failure: Failure, owed: readonly OwedContainer[]): Failure {
+  if (owed.length > 0 || /nothing was stopped/i.test(failure.message) || failure.code === 'bug') return failure;
+  return new Failure(failure.code, {
+    message: `${failure.message}. The stack runs again; no snapshot was kept`,
+    hint: failure.hint,
+    cause: failure,
+  });
+}

@@ -1,0 +1,52 @@
+import { dirname } from 'node:path/posix';
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { SnapshotPorts } from './ports.ts';
+import type { RestoreDebt, SwapItem } from './restore-debt.ts';
+import { swapBack, swapIn } from './swap.ts';
+
+/*
+ * The steps of a restore that may be taken again after any crash. A restore that lives takes the same ones.
+ */
+
+type StepPorts = Pick<SnapshotPorts, 'disk' | 'debts'>;
+
+/** From `swapping` on: everything into place, then the old goes. */
+export async function finishRestore(ports: StepPorts, debt: RestoreDebt): Promise<void> {
+  for (const item of debt.items) await swapIn(ports.disk, item);
+  await ports.debts.write({ ...debt, phase: 'cleaning' });
+  await cleanRestore(ports, debt);
+}
+
+/** All is in its place, old or new: what lies beside it goes, and the debt with it. */
+export async function cleanRestore({ disk, debts }: StepPorts, debt: RestoreDebt): Promise<void> {
+  for (const item of debt.items) await removeTraces(disk, item);
+  await debts.erase();
+}
+
+/** A swap failed: all that was swapped goes back. @throws Failure where even that fails; the debt then stays. */
+export async function undoRestore(ports: StepPorts, debt: RestoreDebt, cause: unknown): Promise<void> {
+  const undoing: RestoreDebt = { ...debt, phase: 'undoing' };
+  try {
+    await ports.debts.write(undoing);
+    await takeBack(ports, undoing);
+  } catch (error) {
+    const words = error instanceof Error ? error.message : String(error);
+    throw new Failure('operation_failed', {
+      message: `the data of ${debt.stack} is half exchanged, and taking it back failed: ${words}. Do not start the stack`,
+      hint: 'Correct the cause (dmesg, df, mount), then: felhom-controller recover',
+      cause,
+    });
+  }
+}
+
+/** From `undoing` on. */
+export async function takeBack(ports: StepPorts, debt: RestoreDebt): Promise<void> {
+  for (const item of debt.items.toReversed()) await swapBack(ports.disk, item);
+  await cleanRestore(ports, debt);
+}
+
+async function removeTraces(disk: SnapshotPorts['disk'], { kind, fresh, aside }: SwapItem): Promise<void> {
+  if (kind === 'contents') return await disk.remove(dirname(fresh));
+  await disk.remove(fresh);
+  await disk.remove(aside);
+}
