@@ -32,6 +32,7 @@ export function readArguments(argv: readonly string[], base: string): PveSimOpti
       listen: { type: 'string', default: '127.0.0.1:0' },
       state: { type: 'string' },
       node: { type: 'string', default: 'pve1' },
+      cluster: { type: 'string' },
       guest: { type: 'string', multiple: true, default: [] },
       storage: { type: 'string', multiple: true, default: [] },
       'vzdump-conf': { type: 'string' },
@@ -59,6 +60,7 @@ export function readArguments(argv: readonly string[], base: string): PveSimOpti
     storages: values.storage.map((text) => parseStorage(text, base)),
     delays: values.delays === 'recorded' ? recordedDelays : noDelays,
     authDelayMs,
+    ...(values.cluster === undefined ? {} : { cluster: resolve(base, values.cluster) }),
     ...(conf === undefined ? {} : { vzdumpConf: resolve(base, conf) }),
     ...tokens,
   };

@@ -1,3 +1,4 @@
+import type { ClusterFolder } from './cluster/cluster-folder.ts';
 import type { Delays } from './delays.ts';
 import type { Faults } from './faults.ts';
 import type { GuestStore } from './guests/guest-store.ts';
@@ -18,6 +19,8 @@ export interface SimNode {
   storages: readonly StorageSpec[];
   guestSpecs: readonly GuestSpec[];
   guests: GuestStore;
+  /** Null: the node is alone. */
+  cluster: ClusterFolder | null;
   tasks: TaskStore;
   runner: TaskRunner;
   workers: WorkerPool;

@@ -53,6 +53,8 @@ export interface PveSimOptions {
   /** Folder of everything that survives a restart: certificate, token, guests, tasks, faults. */
   state: string;
   node: string;
+  /** A folder that stands for /etc/pve: the nodes that name the same one are a cluster. Guests then live in it. */
+  cluster?: string | undefined;
   guests: readonly GuestSpec[];
   storages: readonly StorageSpec[];
   tokens?: readonly TokenSpec[] | undefined;

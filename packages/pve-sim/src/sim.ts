@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { type ClusterFolder, guestPlace, openCluster } from './cluster/cluster-folder.ts';
 import { recordedDelays } from './delays.ts';
 import { type Faults, openFaults } from './faults.ts';
 import { adoptGuests, type GuestStore, openGuests } from './guests/guest-store.ts';
@@ -9,7 +10,7 @@ import { isSubvolume } from './guests/volume-snapshot.ts';
 import { handle } from './http/api-handler.ts';
 import { listen } from './http/listener.ts';
 import type { SimNode } from './node.ts';
-import type { PveSimOptions, TokenSpec } from './options.ts';
+import type { GuestSpec, PveSimOptions, TokenSpec } from './options.ts';
 import { killWorkers } from './routes/sim-control.ts';
 import { nodeCertificate } from './state/certificate.ts';
 import { readText, writeWhole } from './state/files.ts';
@@ -31,6 +32,8 @@ export interface PveSim {
   node: string;
   faults: Faults;
   guests: GuestStore;
+  /** What it shares with the other nodes; null: it is alone. */
+  cluster: ClusterFolder | null;
   tasks: TaskStore;
   /** kill -9 of every vzdump worker that runs (of one guest when given); answers their pids. */
   killWorkers(vmid?: number): number[];
@@ -46,7 +49,8 @@ export interface PveSim {
 export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
   mkdirSync(options.state, { recursive: true, mode: 0o700 });
   const certificate = nodeCertificate(options.state, options.node);
-  const full = fullToken(options.state);
+  const full = fullToken(options.cluster === undefined ? options.state : join(options.cluster, '.sim'));
+  const cluster = options.cluster === undefined ? null : openCluster(options.cluster);
   const tasks = openTasks(options.state, randomUUID());
   const node: SimNode = {
     name: options.node,
@@ -57,7 +61,8 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
     fingerprint: certificate.fingerprint,
     storages: options.storages,
     guestSpecs: options.guests,
-    guests: openGuests(options.state),
+    guests: openGuests(guestPlace({ state: options.state, node: options.node, cluster: options.cluster ?? null })),
+    cluster,
     tasks,
     runner: taskRunner(tasks, options.node),
     workers: openWorkerPool(spareWorkers),
@@ -68,7 +73,7 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
   };
   for (const storage of options.storages) mkdirSync(storage.dir, { recursive: true });
   for (const guest of options.guests) mkdirSync(guest.dir, { recursive: true });
-  adoptGuests(node.guests, options.guests);
+  adoptGuests(node.guests, guestsOfOurs(node));
   await warnOfCopies(node);
   const listener = await listen(options.listen, certificate, (request, response) => {
     handle(node, request, response).catch((error: unknown) => {
@@ -76,13 +81,16 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
       response.socket?.destroy();
     });
   });
+  const url = `https://${listener.host}:${listener.port}`;
+  cluster?.join({ name: options.node, url, fingerprint: certificate.fingerprint });
   return {
-    url: `https://${listener.host}:${listener.port}`,
+    url,
     token: `${full.id}=${full.secret}`,
     fingerprint: certificate.fingerprint,
     node: options.node,
     faults: node.faults,
     guests: node.guests,
+    cluster,
     tasks,
     killWorkers: (vmid) => killWorkers(node, vmid),
     stop: async () => {
@@ -90,6 +98,12 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
       await listener.close();
     },
   };
+}
+
+/** A guest that has moved to another node of the cluster is not made anew here. */
+function guestsOfOurs({ name, cluster, guestSpecs }: SimNode): readonly GuestSpec[] {
+  if (cluster === null) return guestSpecs;
+  return guestSpecs.filter(({ vmid }) => [null, name].includes(cluster.whereIs(vmid)));
 }
 
 /** Where the folder of a guest cannot be snapshotted a copy serves, which is good for a demonstration and for nothing that is timed. */
@@ -100,9 +114,9 @@ async function warnOfCopies(node: SimNode): Promise<void> {
   }
 }
 
-/** Made once and kept: a token of root@pam, which may do all but what only root@pam itself may. */
-function fullToken(state: string): TokenSpec {
-  const path = join(state, 'token');
+/** Made once and kept, one for all nodes of a cluster: a token of root@pam, which may do all but what only root@pam itself may. */
+function fullToken(folder: string): TokenSpec {
+  const path = join(folder, 'token');
   const known = readText(path)?.trim();
   const secret = known === undefined || known === '' ? randomUUID() : known;
   if (known !== secret) writeWhole(path, `${secret}\n`);

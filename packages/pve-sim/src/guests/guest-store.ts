@@ -1,7 +1,8 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestSpec } from '../options.ts';
 import { isMissing, readJson, withFileLock, writeJson } from '../state/files.ts';
+import { digestOf } from './guest-config.ts';
 import { type GuestRecord, guestRecord, newGuest } from './guest-record.ts';
 
 /** The guests of the node, one file each, shared by the simulator and its workers. */
@@ -12,26 +13,54 @@ export interface GuestStore {
   update<T>(vmid: number, change: (guest: GuestRecord) => T): T;
   create(guest: GuestRecord): void;
   remove(vmid: number): void;
+  /** To another node of the cluster: at every moment it is on exactly one. */
+  moveTo(place: GuestPlace, vmid: number): void;
 }
 
-export function openGuests(state: string): GuestStore {
-  const folder = join(state, 'guests');
+/** Where a node keeps its guests, and who wants to hear of their configurations. */
+export interface GuestPlace {
+  folder: string;
+  /** Shared by all nodes of a cluster. */
+  locks: string;
+  /** After a configuration was written, also for the first time. Whether a guest runs is no part of it. */
+  written?: (guest: GuestRecord) => void;
+  removed?: (vmid: number) => void;
+}
+
+export function openGuests({ folder, locks, written, removed }: GuestPlace): GuestStore {
   const fileOf = (vmid: number): string => join(folder, `${vmid}.json`);
-  const lockOf = (vmid: number): string => join(state, 'locks', `guest-${vmid}`);
+  const alone = <T>(vmid: number, body: () => T): T => withFileLock(join(locks, `guest-${vmid}`), body);
   const get = (vmid: number): GuestRecord | null => readJson(fileOf(vmid), guestRecord);
   return {
     get,
     list: () => listVmids(folder).flatMap((vmid) => get(vmid) ?? []),
     update: (vmid, change) =>
-      withFileLock(lockOf(vmid), () => {
+      alone(vmid, () => {
         const guest = get(vmid);
         if (guest === null) throw new Error(`guest ${vmid} is gone`);
+        const before = written === undefined ? '' : digestOf(guest);
         const result = change(guest);
         writeJson(fileOf(vmid), guest);
+        if (written !== undefined && digestOf(guest) !== before) written(guest);
         return result;
       }),
-    create: (guest) => withFileLock(lockOf(guest.vmid), () => writeJson(fileOf(guest.vmid), guest)),
-    remove: (vmid) => withFileLock(lockOf(vmid), () => rmSync(fileOf(vmid), { force: true })),
+    create: (guest) =>
+      alone(guest.vmid, () => {
+        writeJson(fileOf(guest.vmid), guest);
+        written?.(guest);
+      }),
+    remove: (vmid) =>
+      alone(vmid, () => {
+        rmSync(fileOf(vmid), { force: true });
+        removed?.(vmid);
+      }),
+    moveTo: (place, vmid) =>
+      alone(vmid, () => {
+        const guest = get(vmid);
+        if (guest === null) throw new Error(`guest ${vmid} is gone`);
+        renameSync(fileOf(vmid), join(place.folder, `${vmid}.json`));
+        place.written?.(guest);
+      }),
   };
 }
 

@@ -4,6 +4,7 @@ import { require } from '../auth.ts';
 import { type GuestRecord, nameOf } from '../guests/guest-record.ts';
 import { failure } from '../http/api-error.ts';
 import { integer, numberOf, stringOf, text } from '../http/parameters.ts';
+import type { SimNode } from '../node.ts';
 import type { Call, Route } from '../router.ts';
 import { describeGuest } from './guest-status.ts';
 import { describeStorage } from './storage.ts';
@@ -22,16 +23,15 @@ export const clusterRoutes: readonly Route[] = [
     path: '/nodes',
     protected: false,
     params: {},
-    handle: ({ node }) => [
-      {
-        id: `node/${node.name}`,
+    handle: ({ node }) =>
+      nodesOf(node).map(({ name, fingerprint }) => ({
+        id: `node/${name}`,
         type: 'node',
         status: 'online',
-        node: node.name,
-        ssl_fingerprint: node.fingerprint,
+        node: name,
+        ssl_fingerprint: fingerprint,
         level: '',
-      },
-    ],
+      })),
   },
   { method: 'GET', path: '/nodes/{node}/status', protected: false, params: {}, handle: nodeStatus },
   { method: 'GET', path: '/cluster/resources', protected: false, params: { type: text }, handle: clusterResources },
@@ -40,22 +40,39 @@ export const clusterRoutes: readonly Route[] = [
     path: '/cluster/status',
     protected: false,
     params: {},
-    handle: ({ node }) => [
-      {
-        type: 'node',
-        online: 1,
-        nodeid: 0,
-        level: '',
-        ip: '127.0.0.1',
-        local: 1,
-        id: `node/${node.name}`,
-        name: node.name,
-      },
-    ],
+    handle: clusterStatus,
   },
   { method: 'GET', path: '/cluster/nextid', protected: false, params: { vmid: integer }, handle: nextId },
   { method: 'GET', path: '/access/permissions', protected: false, params: { path: text }, handle: permissions },
 ];
+
+/** The node itself, or every node of its cluster. */
+function nodesOf(node: SimNode): { name: string; fingerprint: string }[] {
+  return node.cluster?.nodes() ?? [{ name: node.name, fingerprint: node.fingerprint }];
+}
+
+function guestsEverywhere(node: SimNode): { node: string; guest: GuestRecord }[] {
+  return node.cluster?.guests() ?? node.guests.list().map((guest) => ({ node: node.name, guest }));
+}
+
+function clusterStatus({ node }: Call): unknown {
+  const nodes = nodesOf(node);
+  const members = nodes.map(({ name }, index) => ({
+    type: 'node',
+    online: 1,
+    nodeid: node.cluster === null ? 0 : index + 1,
+    level: '',
+    ip: '127.0.0.1',
+    local: name === node.name ? 1 : 0,
+    id: `node/${name}`,
+    name,
+  }));
+  if (node.cluster === null) return members;
+  return [
+    { type: 'cluster', id: 'cluster', name: 'sim', nodes: nodes.length, quorate: 1, version: nodes.length },
+    ...members,
+  ];
+}
 
 function nodeStatus({ node, caller }: Call): unknown {
   require(caller, `/nodes/${node.name}`, 'Sys.Audit');
@@ -75,10 +92,9 @@ function nodeStatus({ node, caller }: Call): unknown {
 
 function clusterResources({ node, caller, params }: Call): unknown {
   const type = stringOf(params, 'type');
-  const guests = node.guests
-    .list()
-    .filter((guest) => caller.may(`/vms/${guest.vmid}`, 'VM.Audit'))
-    .map((guest) => guestResource(guest, node.name));
+  const guests = guestsEverywhere(node)
+    .filter(({ guest }) => caller.may(`/vms/${guest.vmid}`, 'VM.Audit'))
+    .map(({ guest, node: where }) => guestResource(guest, where));
   const storages = node.storages
     .filter((storage) => caller.may(`/storage/${storage.id}`, 'Datastore.Audit'))
     .map((storage) => {
@@ -96,9 +112,13 @@ function clusterResources({ node, caller, params }: Call): unknown {
         shared: status.shared,
       };
     });
-  const nodes = [
-    { id: `node/${node.name}`, type: 'node', node: node.name, status: 'online', uptime: Math.floor(uptime()) },
-  ];
+  const nodes = nodesOf(node).map(({ name }) => ({
+    id: `node/${name}`,
+    type: 'node',
+    node: name,
+    status: 'online',
+    uptime: Math.floor(uptime()),
+  }));
   if (type === 'vm') return guests;
   if (type === 'storage') return storages;
   return type === 'node' ? nodes : [...guests, ...storages, ...nodes];
@@ -124,12 +144,13 @@ function guestResource(guest: GuestRecord, node: string): Record<string, unknown
 /** A string, though it is a number (recorded). */
 function nextId({ node, params }: Call): string {
   const wanted = numberOf(params, 'vmid');
+  const taken = new Set(guestsEverywhere(node).map(({ guest }) => guest.vmid));
   if (wanted !== undefined) {
-    if (node.guests.get(wanted) !== null) throw failure(`VM ${wanted} already exists`);
+    if (taken.has(wanted)) throw failure(`VM ${wanted} already exists`);
     return String(wanted);
   }
   let vmid = 100;
-  while (node.guests.get(vmid) !== null) vmid += 1;
+  while (taken.has(vmid)) vmid += 1;
   return String(vmid);
 }
 

@@ -85,6 +85,7 @@ function restore(call: Call, kind: GuestKind, volid: string): string {
   const { node, caller, params } = call;
   const vmid = Number(params['vmid']);
   require(caller, `/vms/${vmid}`, 'VM.Allocate');
+  refuseElsewhere(node, kind, vmid);
   const present = node.guests.get(vmid);
   const word = kind === 'lxc' ? 'CT' : 'VM';
   if (present !== null && !isSet(params, 'force'))
@@ -98,6 +99,12 @@ function restore(call: Call, kind: GuestKind, volid: string): string {
     throw failure(`can't overwrite ${word} ${vmid} - protection mode enabled`);
   const type = kind === 'lxc' ? 'vzrestore' : 'qmrestore';
   return node.runner.start({ type, id: String(vmid), caller }, (run) => runRestore(call, { kind, vmid, volid }, run));
+}
+
+/** A VMID is taken in the whole cluster. */
+function refuseElsewhere({ name, cluster }: SimNode, kind: GuestKind, vmid: number): void {
+  const where = cluster?.whereIs(vmid) ?? name;
+  if (where !== name) throw failure(`${kind === 'lxc' ? 'CT' : 'VM'} ${vmid} already exists on node '${where}'`);
 }
 
 interface RestoreTarget {

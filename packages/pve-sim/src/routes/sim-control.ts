@@ -10,6 +10,9 @@ const guestChange = z.strictObject({
   running: z.boolean().optional(),
 });
 
+/** What befalls the cluster's filesystem: a list that does not move, a restart in which versions begin anew. */
+const clusterChange = z.strictObject({ frozen: z.boolean().optional(), restart: z.literal(true).optional() });
+
 export interface ControlAnswer {
   status: number;
   body: unknown;
@@ -25,6 +28,7 @@ export function control(node: SimNode, method: string, path: string, body: strin
     node.faults.clear();
     return { status: 200, body: { cleared: true } };
   }
+  if (path === '/sim/cluster' && method === 'POST') return changeCluster(node, body);
   return guest !== undefined && method === 'POST' ? changeGuest(node, Number(guest), body) : null;
 }
 
@@ -59,6 +63,15 @@ function changeGuest(node: SimNode, vmid: number, body: string): ControlAnswer {
     if (change.data.running !== undefined) guest.running = change.data.running;
   });
   return { status: 200, body: node.guests.get(vmid) };
+}
+
+function changeCluster({ cluster }: SimNode, body: string): ControlAnswer {
+  const change = clusterChange.safeParse(parse(body));
+  if (!change.success) return { status: 400, body: { error: z.prettifyError(change.error) } };
+  if (cluster === null) return { status: 404, body: { error: 'the node is alone: start it with --cluster' } };
+  if (change.data.frozen !== undefined) cluster.freezeList(change.data.frozen);
+  if (change.data.restart === true) cluster.restart();
+  return { status: 200, body: change.data };
 }
 
 function stateOf(node: SimNode): unknown {

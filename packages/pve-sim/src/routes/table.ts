@@ -3,6 +3,7 @@ import { clusterRoutes } from './cluster.ts';
 import { guestConfigRoutes } from './guest-config.ts';
 import { guestPowerRoutes } from './guest-power.ts';
 import { guestStatusRoutes } from './guest-status.ts';
+import { migrateRoutes } from './migrate.ts';
 import { restoreRoutes } from './restore.ts';
 import { snapshotRoutes } from './snapshots.ts';
 import { storageRoutes } from './storage.ts';
@@ -15,6 +16,7 @@ export const routes: readonly Route[] = [
   ...guestConfigRoutes,
   ...guestPowerRoutes,
   ...snapshotRoutes,
+  ...migrateRoutes,
   ...restoreRoutes,
   ...taskRoutes,
   ...vzdumpRoutes,

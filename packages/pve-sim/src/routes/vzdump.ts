@@ -63,9 +63,11 @@ export const vzdumpRoutes: readonly Route[] = [
 async function startVzdump(call: Call): Promise<string> {
   const { node, caller, params: given } = call;
   checkAllowed(call);
-  const vmids = guestsOf(node, given);
+  const named = guestsOf(node, given);
+  const vmids = named.filter((vmid) => [null, undefined, node.name].includes(node.cluster?.whereIs(vmid)));
   const storage = stringOf(given, 'storage');
-  if (node.faults.take('ok_without_upid') !== null) return 'OK';
+  // No task at all for guests that are elsewhere; one that is nowhere fails in the task.
+  if (node.faults.take('ok_without_upid') !== null || (named.length > 0 && vmids.length === 0)) return 'OK';
   if (given['stop'] === 1 && vmids.length === 0) return 'OK';
   if (storage !== undefined) require(caller, `/storage/${storage}`, 'Datastore.AllocateSpace');
   const started = Date.now();
@@ -140,6 +142,7 @@ function jobOf(call: Call, upid: string, vmids: number[], postedAtMs: number): V
   return {
     upid,
     state: node.state,
+    cluster: node.options.cluster ?? null,
     node: node.name,
     postedAtMs,
     vmids,

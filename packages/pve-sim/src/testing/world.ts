@@ -83,13 +83,13 @@ export async function openWorld(options: Partial<PveSimOptions> = {}): Promise<W
       if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${answer.reason} ${answer.text}`);
       return answer.json?.data as T;
     },
-    vzdump: (params) => world.data<string>('POST', '/nodes/pve1/vzdump', params),
+    vzdump: (params) => world.data<string>('POST', '/nodes/localhost/vzdump', params),
     log: async (upid) =>
-      (await world.data<{ t: string }[]>('GET', `/nodes/pve1/tasks/${encodeURIComponent(upid)}/log?limit=0`)).map(
+      (await world.data<{ t: string }[]>('GET', `/nodes/localhost/tasks/${encodeURIComponent(upid)}/log?limit=0`)).map(
         ({ t }) => t,
       ),
     ended: async (upid) => {
-      const path = `/nodes/pve1/tasks/${encodeURIComponent(upid)}/status`;
+      const path = `/nodes/localhost/tasks/${encodeURIComponent(upid)}/status`;
       const status = (): Promise<{ exitstatus?: string }> => world.data('GET', path);
       await until(
         async () => (await status()).exitstatus !== undefined,

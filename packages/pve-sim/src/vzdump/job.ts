@@ -15,6 +15,7 @@ const milliseconds = z.number().min(0);
 export const vzdumpJob = z.object({
   upid: z.string(),
   state: z.string(),
+  cluster: z.string().nullable(),
   node: z.string(),
   /** When the POST came, in milliseconds since the epoch. */
   postedAtMs: z.number(),

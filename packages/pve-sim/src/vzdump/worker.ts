@@ -1,3 +1,4 @@
+import { guestPlace } from '../cluster/cluster-folder.ts';
 import { type Faults, type KillPoint, openFaults } from '../faults.ts';
 import { type GuestStore, openGuests } from '../guests/guest-store.ts';
 import { signal } from '../state/processes.ts';
@@ -25,7 +26,7 @@ export function openWorker(job: VzdumpJob, abort: AbortSignal): Worker {
     job,
     tasks,
     faults,
-    guests: openGuests(job.state),
+    guests: openGuests(guestPlace(job)),
     log: openTaskLog(tasks, job.upid),
     signal: abort,
     mayDie: async (point, vmid) => {
