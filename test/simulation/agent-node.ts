@@ -16,14 +16,20 @@ export interface SimulatedNode {
   client: PveClient;
   guest: { running: boolean; lock: string | null };
   archives: Archive[];
-  /** The marks of all POSTs that started a task. */
+  /** The marks of all POSTs, also of those that started nothing. */
   posts: string[];
   violations: string[];
+  /** A point in time of the guest was captured. */
+  isCaptured(): boolean;
   /** Starts a job as PVE's own schedule does. */
   startOwnJob(): Upid;
   isIdle(): boolean;
   /** Every process of the guest stands still. */
   isFrozen(): boolean;
+  /** The host goes down: every worker with it. What it held of the guest stays locked. */
+  goDown(): void;
+  /** The host and its guests are up again. */
+  comeUp(): void;
 }
 
 export interface NodeOptions {
@@ -35,22 +41,27 @@ export interface NodeOptions {
   hook: (call: HookCall) => Promise<boolean>;
   /** vzdump stops or starts the guest: its apps go with it. */
   onPower: (running: boolean) => void;
+  /** A POST arrives: what is wrong with that, in words, or null. */
+  onPost: (mark: string) => string | null;
 }
 
 const vmid = parseVmid(101);
 
-export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptions): SimulatedNode {
+export function simulateNode(options: NodeOptions): SimulatedNode {
+  const { clock, plan, appsDown, onPower } = options;
   const tasks: Task[] = [];
   const archives: Archive[] = [];
   const posts: string[] = [];
   const violations: string[] = [];
   const guest: VzdumpWorld['guest'] = { running: true, lock: null, frozen: false };
   const node: VzdumpWorld['node'] = { lock: null };
+  let captured = false;
+  const kind = plan.kind ?? 'lxc';
 
-  const newTask = (type: string): Task => {
+  const newTask = (type: string, id = '101'): Task => {
     const pid = 1000 + tasks.length;
     const startSeconds = Math.floor(clock.nowMs() / 1000);
-    const parts = { node: 'pve1', pid, pstart: tasks.length, startSeconds, type, id: '101', user: 'felhom@pve!agent' };
+    const parts = { node: 'pve1', pid, pstart: tasks.length, startSeconds, type, id, user: 'felhom@pve!agent' };
     const task: Task = { upid: formatUpid(parts), type, lines: [], end: null, stopped: false };
     tasks.push(task);
     return task;
@@ -61,10 +72,24 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
   };
 
   const start = (job: VzdumpJob): Upid => {
-    const task = newTask('vzdump');
-    void runVzdump({ clock, plan, guest, node, archives, appsDown, hook, power }, task, job);
+    if (job.mark !== 'nightly' && !isIdle())
+      violations.push('a vzdump was started while another one of the guest runs');
+    const task = newTask('vzdump', job.vmids.length === 1 ? '101' : '');
+    const onCapture = (): void => {
+      captured = true;
+    };
+    // A worker that its host took along does nothing more.
+    const whileAlive = async <T>(work: Promise<T>): Promise<T> => {
+      const value = await work;
+      return task.end === 'unexpected status' ? await new Promise<T>(() => undefined) : value;
+    };
+    const sleep: VirtualClock['sleep'] = async (ms) => await whileAlive(clock.sleep(ms));
+    const hook: VzdumpWorld['hook'] = async (call) => await whileAlive(options.hook(call));
+    const world = { clock: { ...clock, sleep }, plan, guest, node, archives, appsDown, onCapture, hook, power };
+    void runVzdump(world, task, job);
     return task.upid;
   };
+  const isIdle = (): boolean => tasks.every((task) => task.end !== null);
 
   const find = (upid: Upid): Task => {
     const task = tasks.find((each) => each.upid === upid);
@@ -74,7 +99,7 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
   const toItem = (task: Task): TaskListItem => ({
     upid: task.upid,
     type: task.type,
-    vmid,
+    vmid: parseUpid(task.upid).id === '' ? null : vmid,
     user: 'felhom@pve!agent',
     startSeconds: parseUpid(task.upid).startSeconds,
     end: task.end === null ? null : readTaskEnd(task.end),
@@ -82,7 +107,7 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
   });
   const status = (): GuestStatus => ({
     vmid,
-    kind: 'lxc',
+    kind,
     name: 'docker1',
     running: guest.running,
     lock: guest.lock,
@@ -106,10 +131,10 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
       status: async () => ({ ...status(), haManaged: false }),
       config: async () => ({
         vmid,
-        kind: 'lxc',
+        kind,
         digest: 'd',
         lock: guest.lock,
-        options: { rootfs: 'local-zfs:subvol-101-disk-0,size=8G' },
+        options: { [kind === 'lxc' ? 'rootfs' : 'scsi0']: 'local-zfs:volume-101-disk-0,size=8G' },
       }),
       setConfig: unused,
       start: async () => {
@@ -141,11 +166,14 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
     },
     vzdump: {
       start: async (request) => {
-        await clock.sleep(50);
+        const wrong = options.onPost(request.mark);
+        if (wrong !== null) violations.push(wrong);
         if (posts.includes(request.mark)) violations.push(`the job of mark ${request.mark} was posted twice`);
-        if (plan.losesAnswer === 'before') return { kind: 'lost', error: fault('the connection broke') };
         posts.push(request.mark);
-        const upid = start({ mark: request.mark, lockwaitMinutes: request.lockwaitMinutes });
+        await clock.sleep(50);
+        if (plan.losesAnswer === 'before') return { kind: 'lost', error: fault('the connection broke') };
+        if (plan.elsewhere === true) return { kind: 'elsewhere' };
+        const upid = start({ mark: request.mark, lockwaitMinutes: request.lockwaitMinutes, vmids: [101] });
         return plan.losesAnswer === 'after'
           ? { kind: 'lost', error: fault('the connection broke') }
           : { kind: 'started', upid };
@@ -170,7 +198,7 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
           storage: 'bk',
           storageType: 'dir',
           vmid,
-          kind: 'lxc',
+          kind,
           createdSeconds: Math.floor(clock.nowMs() / 1000),
           sizeBytes: 1,
           notesFirstLine: notes.split('\n')[0] ?? '',
@@ -195,9 +223,21 @@ export function simulateNode({ clock, plan, appsDown, hook, onPower }: NodeOptio
     archives,
     posts,
     violations,
-    startOwnJob: () => start({ mark: 'nightly', lockwaitMinutes: 180 }),
+    startOwnJob: () =>
+      start({ mark: 'nightly', lockwaitMinutes: 180, vmids: plan.severalGuests === true ? [100, 101, 102] : [101] }),
     isFrozen: () => guest.frozen,
-    isIdle: () => tasks.every((task) => task.end !== null),
+    isIdle,
+    isCaptured: () => captured,
+    goDown: () => {
+      for (const task of tasks) task.end ??= 'unexpected status';
+      node.lock = null;
+      guest.frozen = false;
+      power(false);
+    },
+    comeUp: () => {
+      // A guest that is locked is not started with its host.
+      if (guest.lock === null) power(true);
+    },
   };
 }
 

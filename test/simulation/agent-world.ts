@@ -1,100 +1,95 @@
-import { silentLog } from '@felhom/cli/log.ts';
-import type { MarkerRead } from '@felhom/durable/marker-store.ts';
-import type { StateFile } from '@felhom/durable/state-file.ts';
-import type { HookCall } from 'felhom-agent/backup/hook-gate.ts';
-import { createHypervisor } from 'felhom-agent/backup/hypervisor.ts';
+import { createHash } from 'node:crypto';
 import { type JobRecord, replay } from 'felhom-agent/backup/job.ts';
 import type { Alert } from 'felhom-agent/backup/ports.ts';
-import { agentConfigSchema, guestFileSchema } from 'felhom-agent/config.ts';
-import type { Lane } from 'felhom-agent/lanes/lanes.ts';
-import { type AgentApp, createAgentApp } from 'felhom-agent/serve/app.ts';
-import { type GuestsFile, openGuestsState } from 'felhom-agent/serve/guests-state.ts';
-import { playController } from './agent-controller.ts';
-import { doomed } from './agent-doom.ts';
-import { isQuiet, judge } from './agent-judge.ts';
+import type { AgentApp } from 'felhom-agent/serve/app.ts';
+import type { GuestsFile } from 'felhom-agent/serve/guests-state.ts';
+import type { SimulatedGuest } from './agent-guest.ts';
+import { runHook } from './agent-hook.ts';
+import { isQuiet, wrongLane, wrongPost } from './agent-judge.ts';
+import { type Mutation, openApp } from './agent-life.ts';
 import { type SimulatedNode, simulateNode } from './agent-node.ts';
-import type { NodePlan } from './agent-vzdump.ts';
+import type { AgentScenario } from './agent-scenario.ts';
 import { type CrashPoint, type Doom, doom } from './doom.ts';
-import { type VirtualClock, virtualClock } from './virtual-clock.ts';
+import type { VirtualClock } from './virtual-clock.ts';
 
 /*
- * A host, its agent and one guest with its controller. The node, the journal and the guest outlive every agent;
- * agents come and go, each with every effect of its own counted.
+ * A host, its agent and one guest. The node, the journal and the guest outlive every agent; agents come and go, each
+ * with every effect of its own counted.
+ *
+ * - Whoever finds no agent asks again at the next full 200 ms, and the service manager starts a new one at a full half
+ *   second: what a dead agent leaves behind is then the same for every death in between.
+ * - `history` holds all that ever came from an agent, with its time. All else follows from it by itself: two worlds in
+ *   which a new agent is born at one time, after one history and over one disk, go on alike.
  */
 
-export interface AgentScenario {
-  name: string;
-  gate: 'hook' | 'log';
-  node?: NodePlan;
-  /** Who asks for the backup. Default: the controller. */
-  asks?: 'controller' | 'operator' | 'pve';
-  /** The controller disappears when its gate is ready. */
-  controllerDies?: boolean;
-  /** Nobody calls. */
-  unwatched?: boolean;
-  /** How the one job ends when nothing crashes. */
-  ends: 'done' | 'failed';
-  grade?: 'app-consistent' | 'crash-consistent';
-  policy?: Record<string, unknown>;
-  bounds?: Record<string, string>;
+export interface WorldOptions {
+  scenario: AgentScenario;
+  clock: VirtualClock;
+  /** The n-th agent ends at the n-th point; null: not by a crash. The one after the last lives. */
+  crashes: readonly (CrashPoint | null)[];
+  guest: (world: AgentWorld) => SimulatedGuest;
+  mutate?: Mutation | undefined;
+  /** Worlds that were played to their end already: one of them met again is left. */
+  seen?: Set<string> | undefined;
 }
 
-export interface AgentRun {
-  violations: string[];
-  records: readonly JobRecord[];
-  node: SimulatedNode;
-  traces: readonly (readonly string[])[];
-  alerts: readonly Alert[];
-  appsUp: boolean;
-  /** Milliseconds that the apps were down. */
-  downMs: number;
-}
-
-const restartMs = 1_500;
-const bounds = { min_interval: '0s', storage_cache: '0s', guest_cache: '0s', owed_retry: '1s' };
-
-/** Plays a scenario to its end; the n-th agent ends at the n-th crash point, the one after the last lives. */
-export async function playAgent(scenario: AgentScenario, crashes: readonly CrashPoint[]): Promise<AgentRun> {
-  const clock = virtualClock();
-  const world = new AgentWorld(scenario, clock, crashes);
-  await clock.run(world.play());
-  return world.result();
-}
+const restartGridMs = 500;
+const leastDeadMs = 200;
+const retryGridMs = 200;
+const bootMs = 20_000;
 
 export class AgentWorld {
   readonly records: JobRecord[] = [];
   readonly lives: Doom[] = [];
   readonly alerts = new Map<string, Alert>();
+  readonly lanes = new Map<string, Doom>();
+  readonly history: string[] = [];
   readonly node: SimulatedNode;
+  readonly guest: SimulatedGuest;
   readonly scenario: AgentScenario;
   readonly clock: VirtualClock;
-  readonly crashes: readonly CrashPoint[];
-  readonly lanes = new Map<string, Doom>();
+  readonly mutate: Mutation;
   guestsFile: GuestsFile | null = null;
   app: { app: AgentApp; life: Doom } | null = null;
-  apps = { up: true, downSinceMs: 0, downMs: 0 };
   ids = 0;
+  bootId = 'boot-1';
+  /** This world goes on as one that was played before. */
+  readonly met: Promise<'met'>;
+  private readonly options: WorldOptions;
+  private bootedAtMs = 0;
+  /** Wall clock; 0: it never was restarted. */
+  rebootedAtMs = 0;
+  private tellMet: (word: 'met') => void = () => undefined;
 
-  constructor(scenario: AgentScenario, clock: VirtualClock, crashes: readonly CrashPoint[]) {
+  constructor(options: WorldOptions) {
+    const { scenario, clock } = options;
+    this.options = options;
     this.scenario = scenario;
     this.clock = clock;
-    this.crashes = crashes;
+    this.mutate = options.mutate ?? ((ports) => ports);
+    this.met = new Promise((resolve) => {
+      this.tellMet = resolve;
+    });
+    this.guest = options.guest(this);
     this.node = simulateNode({
       clock,
       plan: { hook: scenario.gate === 'hook', ...scenario.node },
-      appsDown: () => !this.apps.up,
-      hook: async (call) => await this.runHook(call),
-      onPower: (running) => (running ? this.appsCome() : this.appsGo()),
+      appsDown: () => this.guest.appsDown(),
+      hook: async (call) => await runHook(this, call),
+      onPower: (running) => this.guest.power(running),
+      onPost: (mark) => wrongPost(this, mark),
     });
   }
 
   async play(): Promise<void> {
+    const { scenario, clock } = this;
     await this.startAgent();
-    await this.clock.sleep(10);
-    const guest = this.scenario.unwatched === true ? Promise.resolve() : playController(this);
-    if (this.scenario.asks === 'pve') this.clock.after(100, () => void this.node.startOwnJob());
-    if (this.scenario.asks === 'operator')
-      await this.ask(async (app) => {
+    await clock.sleep(10);
+    const guest = scenario.controller === 'never calls' ? Promise.resolve() : this.guest.play();
+    if (scenario.hostRestartsAtMs !== undefined) clock.after(scenario.hostRestartsAtMs, () => this.restartHost());
+    if (scenario.asks === 'pve') clock.after(100, () => void this.node.startOwnJob());
+    if (scenario.asks === 'operator')
+      await this.ask('request', async (app) => {
         if (app.jobs.all().length === 0) await app.service.startForOperator(101, { quiesce: true });
       });
     await guest;
@@ -102,15 +97,18 @@ export class AgentWorld {
   }
 
   /** Until nothing runs and nothing is owed, and then once more: an agent that starts on a settled state changes nothing. */
-  async settled(): Promise<void> {
+  private async settled(): Promise<void> {
+    const { hostRestartsAtMs } = this.scenario;
+    if (hostRestartsAtMs !== undefined) await this.clock.sleep(hostRestartsAtMs + bootMs - this.clock.monotonicMs());
     const untilMs = this.clock.monotonicMs() + 15 * 60_000;
     while (this.clock.monotonicMs() < untilMs) {
       await this.clock.sleep(500);
       if (this.app !== null && this.node.isIdle() && this.jobs().length > 0 && this.jobs().every(isQuiet)) break;
     }
+    for (const name of this.lanes.keys()) this.violation(`the lane ${name} is still held`);
     const before = { records: this.records.length, posts: this.node.posts.length };
     this.app?.life.kill();
-    await this.clock.sleep(restartMs + 5_000);
+    await this.clock.sleep(5_000);
     if (this.records.length !== before.records) this.violation('a second recovery changed the journal');
     if (this.node.posts.length !== before.posts) this.violation('a second recovery posted');
   }
@@ -123,166 +121,109 @@ export class AgentWorld {
     this.node.violations.push(text);
   }
 
-  result(): AgentRun {
-    const { node, records, lives, alerts, apps } = this;
-    const traces = lives.map((life) => life.trace);
-    return {
-      violations: judge(this),
-      records,
-      node,
-      traces,
-      alerts: [...alerts.values()],
-      appsUp: apps.up,
-      downMs: apps.downMs,
-    };
+  /** Something came from an agent. */
+  note(what: string): void {
+    this.history.push(`${this.clock.monotonicMs()} ${what}`);
   }
 
-  appsGo(): void {
-    if (!this.apps.up) return;
-    this.apps = { ...this.apps, up: false, downSinceMs: this.clock.monotonicMs() };
+  checkLane(record: JobRecord, life: Doom): void {
+    const wrong = wrongLane(this, record, life);
+    if (wrong !== null) this.violation(wrong);
   }
 
-  appsCome(): void {
-    if (this.apps.up) return;
-    this.apps = {
-      up: true,
-      downSinceMs: 0,
-      downMs: this.apps.downMs + this.clock.monotonicMs() - this.apps.downSinceMs,
-    };
-  }
-
-  async startAgent(): Promise<void> {
+  private async startAgent(): Promise<void> {
+    const { clock, options, lives } = this;
+    if (clock.monotonicMs() < this.bootedAtMs) return;
+    if (lives.length > 0 && lives.length === options.crashes.length && this.isMet()) return this.tellMet('met');
     const stop = new AbortController();
-    const life = doom(this.crashes[this.lives.length] ?? null, this.clock, { untilMs: 0 }, () => {
+    const life = doom(options.crashes[lives.length] ?? null, clock, { untilMs: 0 }, () => {
       this.app = null;
       stop.abort();
       for (const [name, holder] of this.lanes) if (holder === life) this.lanes.delete(name);
-      this.clock.after(restartMs, () => void this.startAgent());
+      const nowMs = clock.monotonicMs();
+      // Off the grid of those who ask: nobody asks in the moment of its birth.
+      const bornMs = Math.ceil((nowMs + leastDeadMs) / restartGridMs) * restartGridMs + 7;
+      clock.after(bornMs - nowMs, () => void this.startAgent());
     });
-    this.lives.push(life);
-    const app = await this.openApp(life, stop.signal);
+    lives.push(life);
+    const app = await openApp(this, life, stop.signal);
     if (life.isDead()) return;
     await app.recover();
     if (!life.isDead()) this.app = { app, life };
   }
 
-  async openApp(life: Doom, stop: AbortSignal): Promise<AgentApp> {
-    const { clock, scenario } = this;
-    const config = agentConfigSchema.parse({
-      pve: { url: 'https://127.0.0.1:8006', token_file: '/nowhere' },
-      gate: scenario.gate,
-      preflight: { headroom: '1B' },
-      bounds: { ...bounds, ...scenario.bounds },
-    });
-    const guest = guestFileSchema.parse({
-      vmid: 101,
-      token_sha256: 'ab'.repeat(32),
-      backup: [{ storage: 'bk', every: '1d', ...scenario.policy }],
-    });
-    return createAgentApp({
-      config,
-      guestFiles: new Map([[101, guest]]),
-      pve: doomed(createHypervisor(this.node.client), life),
-      journal: {
-        append: async (record) =>
-          await life.effect('journal.append', async () => {
-            await Promise.resolve();
-            const isLast = life.isDead();
-            await clock.sleep(3);
-            // A power cut in the middle of a write takes it along; one right after it does not.
-            if (isLast || !life.isDead()) this.records.push(structuredClone(record));
-          }),
-      },
-      records: structuredClone(this.records),
-      lanes: {
-        tryGuest: async (vmid) => await this.lane(life, `guest-${vmid}`),
-        trySlot: async () => await this.lane(life, 'slot'),
-      },
-      helper: { unfreeze: async () => await life.effect('helper.unfreeze', async () => false) },
-      alerts: {
-        raise: (alert) => void (life.isDead() || this.alerts.set(alert.key, { ...alert, at: 'now' })),
-        clear: (key) => void (life.isDead() || this.alerts.delete(key)),
-        list: () => [...this.alerts.values()],
-      },
-      guests: await openGuestsState(this.guestsState(life), () => [{ vmid: 101, sha256: 'ab'.repeat(32) }]),
-      clock: {
-        nowMs: clock.nowMs,
-        monotonicMs: clock.monotonicMs,
-        sleep: async (ms, signal) => {
-          await clock.sleep(ms, signal);
-          if (life.isDead()) await new Promise(() => undefined);
-        },
-      },
-      newId: () => {
-        this.ids += 1;
-        return `job-${this.ids}`;
-      },
-      hostBootId: 'boot',
-      gateKind: () => scenario.gate,
-      stop,
-      log: (message, fields) => silentLog.info(message, fields),
-    });
+  private isMet(): boolean {
+    const { options, history, records, guestsFile, ids, bootId, alerts } = this;
+    if (options.seen === undefined) return false;
+    const state = [this.clock.monotonicMs(), history, records, guestsFile, ids, bootId, [...alerts.keys()]];
+    const key = createHash('sha256').update(JSON.stringify(state)).digest('base64');
+    if (options.seen.has(key)) return true;
+    options.seen.add(key);
+    return false;
   }
 
-  guestsState(life: Doom): StateFile<GuestsFile> {
-    return {
-      read: async (): Promise<MarkerRead<GuestsFile>> =>
-        this.guestsFile === null ? { kind: 'absent' } : { kind: 'present', value: structuredClone(this.guestsFile) },
-      write: async (value) =>
-        await life.effect('guests.write', async () => {
-          await this.clock.sleep(3);
-          this.guestsFile = structuredClone(value);
-        }),
-      remove: async () => undefined,
-    };
-  }
-
-  async lane(life: Doom, name: string): Promise<Lane | null> {
-    return await life.effect(`lane.${name}`, async () => {
-      if (this.lanes.has(name)) return null;
-      this.lanes.set(name, life);
-      return {
-        release: async () => {
-          if (this.lanes.get(name) === life) this.lanes.delete(name);
-        },
-      };
+  /** Everything on the host ends; what lies on its disks is there again after a while. */
+  private restartHost(): void {
+    this.bootId = 'boot-2';
+    this.rebootedAtMs = this.clock.nowMs();
+    this.bootedAtMs = this.clock.monotonicMs() + bootMs;
+    this.node.goDown();
+    this.guest.die();
+    const living = this.lives.at(-1);
+    if (living?.isDead() === false) living.kill();
+    this.clock.after(bootMs, () => {
+      this.node.comeUp();
+      void this.startAgent();
+    });
+    // Nobody but a person takes the lock away that a killed vzdump leaves.
+    this.clock.after(bootMs + 60_000, () => {
+      this.node.guest.lock = null;
     });
   }
 
   /** A call to whatever agent lives; rejects when there is none, or when it dies over it. */
-  async call<T>(work: (app: AgentApp) => Promise<T>): Promise<T> {
+  async call<T>(what: string, work: (app: AgentApp) => Promise<T>): Promise<T> {
     const now = this.app;
-    if (now === null) throw new Error('unreachable');
-    const died = now.life.died.then(() => Promise.reject(new Error('unreachable')));
-    return await Promise.race([work(now.app), died]);
+    // The hook goes on at once where there is nobody: that it did so is history.
+    if (now === null) return await this.unreachable(what);
+    const died = now.life.died.then(async () => await this.unreachable(what));
+    try {
+      const value = await Promise.race([work(now.app), died]);
+      this.note(`${what}: ${JSON.stringify(value)}`);
+      return value;
+    } catch (error) {
+      if (!isUnreachable(error)) this.note(`${what} failed: ${error instanceof Error ? error.message : String(error)}`);
+      throw error;
+    }
+  }
+
+  private async unreachable(what: string): Promise<never> {
+    if (what.startsWith('hook') && what !== 'hook wait') this.note(`${what}: nobody answered`);
+    throw new Error(unreachable);
   }
 
   /** The same, tried again while nobody answers. */
-  async ask<T>(work: (app: AgentApp) => Promise<T>, untilMs = Number.POSITIVE_INFINITY): Promise<T> {
+  async ask<T>(what: string, work: (app: AgentApp) => Promise<T>, untilMs = Number.POSITIVE_INFINITY): Promise<T> {
     for (;;) {
       try {
-        return await this.call(work);
+        return await this.call(what, work);
       } catch (error) {
-        const gone = error instanceof Error && error.message === 'unreachable';
-        if (!gone || this.clock.monotonicMs() >= untilMs) throw error;
-        await this.clock.sleep(200);
+        if (!isUnreachable(error)) throw error;
+        if (this.clock.monotonicMs() >= untilMs) this.note(`${what}: given up`);
+        if (this.clock.monotonicMs() >= untilMs) throw error;
+        await this.pauseBeforeRetry();
       }
     }
   }
 
-  /** Our hook script: first contact or none; once admitted it comes back by its gate until the hold is over. */
-  async runHook(call: HookCall): Promise<boolean> {
-    const answer = await this.call(async (app) => await app.hook.call(call)).catch(() => 'go');
-    const [word, gate = '', seconds = '0'] = answer.split(' ');
-    if (word !== 'gate') return word !== 'fail';
-    const untilMs = this.clock.monotonicMs() + Number(seconds) * 1_000;
-    while (this.clock.monotonicMs() < untilMs) {
-      const verdict = await this.call(async (app) => await app.hook.wait(gate, new AbortController().signal)).catch(
-        () => null,
-      );
-      if (verdict === null) await this.clock.sleep(200);
-      else if (verdict !== 'wait') return !verdict.startsWith('fail');
-    }
-    return true;
+  async pauseBeforeRetry(): Promise<void> {
+    const nowMs = this.clock.monotonicMs();
+    await this.clock.sleep((Math.floor(nowMs / retryGridMs) + 1) * retryGridMs - nowMs);
   }
+}
+
+const unreachable = 'unreachable';
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof Error && error.message === unreachable;
 }

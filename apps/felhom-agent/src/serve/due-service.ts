@@ -85,9 +85,10 @@ export function createDueService(options: DueOptions): DueService {
 function openAnswer(options: DueOptions, vmid: number): DueAnswer | null {
   const job = options.jobs.openOf(vmid);
   if (job === undefined) return null;
-  const told = options.jobs.told(job.job_id) ?? job;
+  // A job that is not on disk yet would be gone with us: whoever followed it would be left with nothing.
+  const told = options.jobs.told(job.job_id);
   const asked =
-    told.quiesce &&
+    told?.quiesce &&
     !told.claimed &&
     (told.phase === 'ready' || (told.phase === 'queued' && told.origin === 'operator'));
   const common = {
@@ -95,7 +96,7 @@ function openAnswer(options: DueOptions, vmid: number): DueAnswer | null {
     age_seconds: null,
     next_due_at: null,
     last: null,
-    queue_position: queuePosition(options.jobs, told),
+    queue_position: queuePosition(options.jobs, told ?? job),
   };
   if (!asked) return { ...common, due: false, reason: 'job_running', requested_by: null };
   const by = told.origin === 'controller' ? 'schedule' : told.origin;
