@@ -4,7 +4,7 @@ import type { AgentWorld } from './agent-world.ts';
 /** How long vzdump may be kept waiting by its hook, whatever agent and controller do. */
 const holdMaxMs = 120_000;
 /** The same in every other phase: the answer to a POST of ours is waited for, then the apps' start. */
-const otherMaxMs = 15_000;
+const otherMaxMs = 7_000;
 
 /**
  * Our hook script: first contact or none; once admitted it comes back by its gate until the hold is over.

@@ -13,7 +13,7 @@ import type { AgentScenario } from './agent-scenario.ts';
 import type { AgentWorld } from './agent-world.ts';
 import type { Doom } from './doom.ts';
 
-const bounds = { min_interval: '0s', storage_cache: '0s', guest_cache: '0s', owed_retry: '1s' };
+const bounds = { min_interval: '0s', storage_cache: '0s', guest_cache: '0s', owed_retry: '1s', resume_hold: '2s' };
 const writeMs = 3;
 
 /** SHA-256 of `fh_simulated`, the token of guest 101. */
