@@ -11,10 +11,10 @@ afterEach(async () => {
 });
 
 /** A guest with a generation store that the test can look into. */
-function guest(host: Rig, bootId: string, start: string | null = null) {
+function guest(host: Rig, bootId: string, start: string | null = null, bootStarted: string | null = null) {
   const generation = memoryGeneration(start);
-  const { url, fingerprint } = host.agent.serving;
-  const client = createAgentClient({ agents: [{ url, fingerprint }], token: host.token, generation, bootId });
+  const agents = [host.agent.serving];
+  const client = createAgentClient({ agents, token: host.token, generation, bootId, bootStarted });
   return { client, generation };
 }
 
@@ -80,6 +80,21 @@ describe('a restored copy', () => {
 });
 
 describe('two guests that take turns', () => {
+  it('are both refused although they share the boot id of their host: their PID 1 started at different times', async () => {
+    rig = await openRig();
+    const [one, two] = [guest(rig, 'host', '0', '100'), guest(rig, 'host', '0', '200')];
+    const older = guest(rig, 'host', '0');
+    await one.client.due();
+    // A controller from before its upgrade may be any of them.
+    await older.client.due();
+    await one.client.due();
+    await two.client.due();
+    await rig.restart();
+    const again = guest(rig, 'host', '0', '100');
+    await expect(again.client.due()).rejects.toMatchObject({ kind: 'identity_conflict' });
+    await Promise.all([one, two, older, again].map(async ({ client }) => await client.close()));
+  });
+
   it('are both refused, until one is adopted', async () => {
     rig = await openRig();
     const [one, two] = [guest(rig, 'boot-1', '0'), guest(rig, 'boot-2', '0')];

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { followUntil, goodReport, isOver, newestNotes, openRig, type Rig, until } from './rig.ts';
@@ -11,8 +11,7 @@ afterEach(async () => {
 });
 
 /** A whole cycle as a controller runs it; answers the job's last status. */
-async function cycle(host: Rig, runId = 'run-1') {
-  const client = host.client();
+async function cycle(host: Rig, runId = 'run-1', client = host.client()) {
   const { job_id: jobId } = await client.start({ run_id: runId }, { idempotencyKey: randomUUID() });
   const ready = await followUntil(client, jobId, (status) => status.phase === 'ready' || isOver(status));
   if (ready.phase === 'ready') await client.quiesced(jobId);
@@ -40,6 +39,28 @@ async function startVzdump(host: Rig, params: Record<string, string>): Promise<s
     await dispatcher.close();
   }
 }
+
+describe('the journal', () => {
+  it('is compacted while the agent serves, and a restart still knows every job that counts', async () => {
+    rig = await openRig({ agent: { limits: { journal: '3KiB', keys: 2 } } });
+    const path = join(rig.folder, 'state/journal.jsonl');
+    const sizes: number[] = [];
+    const client = rig.client();
+    for (let run = 1; run <= 4; run += 1) {
+      const { jobId } = await cycle(rig, `run-${run}`, client);
+      await client.report(jobId, goodReport(`run-${run}`));
+      const host = rig;
+      await until('its job is settled', () => host.agent.app.jobs.get(jobId)?.notes === 'written');
+      sizes.push((await stat(path)).size);
+    }
+    expect(sizes.some((size, index) => size < (sizes[index - 1] ?? 0))).toBe(true);
+    const before = rig.agent.app.jobs.all().slice(-2);
+    await rig.restart();
+    const kept = rig.agent.app.jobs.all();
+    expect(kept.length).toBeLessThan(4);
+    expect(kept.slice(-2)).toEqual(before);
+  });
+});
 
 describe('a vzdump that Proxmox VE itself starts', () => {
   it('is gated for a guest whose controller is calling, and becomes app-consistent by its report', async () => {

@@ -44,6 +44,24 @@ describe('a guest that asks often', () => {
     expect(await followUntil(client, again.job_id, isOver)).toMatchObject({ phase: 'done' });
   });
 
+  it('for what was due takes none when another was made meanwhile, and one by hand all the same', async () => {
+    rig = await openRig();
+    const client = rig.client();
+    expect(await client.due()).toMatchObject({ due: true, reason: 'never' });
+    await rig.agent.app.service.startForOperator(101, { quiesce: false });
+    const host = rig;
+    await until('it is over', () => host.agent.app.jobs.all().every((job) => job.task_ended));
+    const late = client.start({ run_id: 'late' }, { idempotencyKey: 'late', onlyIfDue: true });
+    await expect(late).rejects.toMatchObject({
+      kind: 'not_due',
+      status: 409,
+      message: expect.stringContaining('fresh'),
+    });
+    expect(rig.agent.app.jobs.all()).toHaveLength(1);
+    const byHand = await client.start({ run_id: 'hand' }, { idempotencyKey: 'hand', onlyIfDue: false });
+    await client.cancel(byHand.job_id, { force: true });
+  });
+
   it('gets the same job for the same key, whenever it asks', async () => {
     rig = await openRig();
     const client = rig.client();

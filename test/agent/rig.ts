@@ -192,7 +192,12 @@ async function configure(
   const guests = [...tokens].map(([vmid, token]) =>
     guestFileSchema.parse({ vmid, token_sha256: hashToken(token), ...options.guest }),
   );
-  return { file: join(folder, 'agent.yaml'), config, guests: new Map(guests.map((guest) => [guest.vmid, guest])) };
+  return {
+    file: join(folder, 'agent.yaml'),
+    config,
+    guests: new Map(guests.map((guest) => [guest.vmid, guest])),
+    problems: [],
+  };
 }
 
 export async function orderFault(sim: PveSim, order: Record<string, unknown>): Promise<void> {

@@ -1,9 +1,10 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type BackupEnd, backUp, containerStates, runningContainers, startTimes } from '../lab/backup.ts';
+import { type BackupEnd, backUp, containerStates, runningContainers, startTimes, waitUntilUp } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import { plainService } from '../lab/stacks.ts';
+import { debtFiles, runToHangingSnapshot, waitUntilNoRecovery } from '../lab/steps.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
 /*
@@ -114,6 +115,8 @@ beforeAll(async () => {
 });
 afterAll(async () => await lab.close());
 
+const addressesOf = async (name: string): Promise<string> =>
+  await lab.engine.docker('exec', name, 'ip', '-o', '-4', 'addr');
 const withoutLooping = (names: readonly string[]): string[] => names.filter((name) => name !== 'mixed-looping-1');
 
 describe('after a backup', () => {
@@ -154,8 +157,6 @@ describe('after a backup', () => {
   });
 
   it('the shared network is one network again', async () => {
-    const addressesOf = async (name: string): Promise<string> =>
-      await lab.engine.docker('exec', name, 'ip', '-o', '-4', 'addr');
     expect(await addressesOf('mixed-beside-1')).toBe(await addressesOf('mixed-app-1'));
   });
 
@@ -172,6 +173,20 @@ describe('after a backup', () => {
     const second = await backUp(lab);
     expect(second.result).toMatchObject({ outcome: 'done', grade: 'app-consistent', grade_reason: null });
     expect(await runningContainers(lab)).toEqual(whatRan.filter((name) => name !== 'one-off'));
+    expect(await readFile(join(lab.guest, 'srv/mixed/app/migrations'), 'utf8')).toBe('run\n');
+  });
+
+  it('what lives in the network of a container that was made anew meanwhile is made anew too, by nobody but the guard', async () => {
+    const ran = whatRan.filter((name) => name !== 'one-off');
+    const controller = await runToHangingSnapshot(lab, ran);
+    const project = ['compose', '--project-directory', join(lab.guest, 'srv/mixed')];
+    await lab.engine.docker(...project, 'up', '--detach', '--no-deps', '--force-recreate', 'app');
+    controller.child.kill('SIGKILL');
+    await waitUntilUp(lab, ran);
+    await waitUntil('nothing is owed', async () => (await debtFiles(lab)).length === 0);
+    await waitUntilNoRecovery(lab);
+    expect(await addressesOf('mixed-beside-1')).toBe(await addressesOf('mixed-app-1'));
+    expect(await runningContainers(lab)).toEqual(ran);
     expect(await readFile(join(lab.guest, 'srv/mixed/app/migrations'), 'utf8')).toBe('run\n');
   });
 });

@@ -163,6 +163,17 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       expect(await subject.settle(engine.start(none, enough))).toBe('gone');
     });
 
+    it('does not start what lives in the network of a container that is gone, and still shows it', async () => {
+      const holder = await running('holder', { kind: 'serves', restart: 'no' });
+      const lodger = await running('lodger', { kind: 'serves', restart: 'no', network: `container:${holder}` });
+      expect((await look(lodger)).namespacesOf).toEqual([holder]);
+      await subject.settle(engine.stop(lodger, enough));
+      await subject.remove('holder');
+      const answer = await subject.settle(engine.start(lodger, enough).catch(() => 'refused' as const));
+      expect(['gone', 'refused']).toContain(answer);
+      expect(await look(lodger)).toMatchObject({ status: 'exited', namespacesOf: [holder] });
+    });
+
     it('starts a crashing container over and over, each time with another start time, until it is stopped', async () => {
       const id = await running('crashes', { kind: 'crashes', restart: 'always' });
       const first = await look(id);

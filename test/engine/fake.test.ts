@@ -50,6 +50,7 @@ function toSpec(name: string, wanted: Wanted): ContainerSpec {
     service: labels[`${compose}service`] ?? null,
     number: Number(labels[`${compose}container-number`]) || null,
     dependencies: parseDependencies(labels[`${compose}depends_on`] ?? ''),
+    namespacesOf: wanted.network?.startsWith('container:') === true ? [wanted.network.slice('container:'.length)] : [],
     labels: Object.fromEntries(Object.entries(labels).filter(([key]) => key.startsWith('felhom.'))),
     behaviour: {
       stopMs: wanted.kind === 'deaf' ? null : (wanted.slowStopMs ?? 20),

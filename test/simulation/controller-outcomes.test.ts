@@ -1,7 +1,14 @@
 import { defaultBounds } from 'felhom-controller/quiesce/bounds.ts';
 import { describe, expect, it } from 'vitest';
 import { mixedGuest, scenarios } from './controller-scenarios.ts';
-import { makeWorld, type Scenario, simulateBackup, simulateRecover, type World } from './controller-world.ts';
+import {
+  makeWorld,
+  proveAndEnd,
+  type Scenario,
+  simulateBackup,
+  simulateRecover,
+  type World,
+} from './controller-world.ts';
 import { agentError } from './fake-agent.ts';
 
 /* What a person is told, and with which exit code: the same world without crashes. */
@@ -132,6 +139,46 @@ describe('a backup', () => {
     expect(exit).toBe(10);
     expect(result).toMatchObject({ outcome: 'aborted', stacks: [] });
     expect(world.fake.starts('db')).toBe(1);
+  });
+
+  it('that was due, but is not any more by the time it asks, ends well: exit 0, nothing stopped, nothing owed', async () => {
+    const world = worldOf();
+    world.onlyIfDue = true;
+    world.agent.fail('start', () => agentError('not_due'));
+    const { exit, result } = await run(world);
+    expect(exit).toBe(0);
+    expect(result).toMatchObject({ outcome: 'not_due', job_id: null, error: null, stacks: [], downtime_ms: null });
+    expect(world.fake.starts('db')).toBe(1);
+    expect(world.markers.isEmpty()).toBe(true);
+  });
+
+  it('brings back what lives in the network of a container that was made anew: it is made anew itself', async () => {
+    const world = named(
+      'the container of a service is made anew while the apps are down, and another lives in its network',
+    );
+    const { exit, result } = await run(world);
+    expect(result).toMatchObject({ outcome: 'done', grade: 'app-consistent', owed: [] });
+    expect(exit).toBe(0);
+    expect(world.fake.state('beside')).toMatchObject({ status: 'running', namespacesOf: ['b'.repeat(64)] });
+    expect(world.markers.isEmpty()).toBe(true);
+  });
+
+  it('says what is to be made anew by hand where Compose knows nothing of it: exit 20', async () => {
+    const world = makeWorld({
+      name: 'plain containers',
+      containers: () => [
+        { name: 'holder', id: 'e'.repeat(64), restartPolicy: 'no' },
+        { name: 'lodger', namespacesOf: ['e'.repeat(64)] },
+      ],
+      host: (inner) => {
+        inner.fake.remove('holder');
+        inner.fake.add({ name: 'holder', id: 'f'.repeat(64) });
+        proveAndEnd(inner);
+      },
+    });
+    const { exit, result } = await run(world);
+    expect(exit).toBe(20);
+    expect(result.owed).toMatchObject([{ container: 'lodger', why: expect.stringContaining('made anew') }]);
   });
 
   it('is told when an app cannot be brought back: exit 20 whatever else, its name, and the marker stays', async () => {

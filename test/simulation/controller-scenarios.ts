@@ -2,7 +2,7 @@ import { Interruption } from '@felhom/cli/signals.ts';
 import type { ContainerMount } from 'felhom-controller/engine/engine.ts';
 import { proveAndEnd, type Scenario, snapshot, type World } from './controller-world.ts';
 import { agentError } from './fake-agent.ts';
-import type { ContainerSpec } from './fake-engine.ts';
+import type { ContainerSpec, FakeEngine } from './fake-engine.ts';
 
 const data = (name: string): ContainerMount[] => [
   { kind: 'volume', source: `/volumes/${name}`, destination: '/data', volume: name, writable: true },
@@ -82,6 +82,12 @@ const lasting = (): ContainerSpec[] =>
     spec.restartPolicy === 'no' && spec.status !== 'exited' ? { ...spec, restartPolicy: 'unless-stopped' } : spec,
   );
 const terminate = (world: World): void => world.stop.abort(new Interruption('SIGTERM'));
+
+/** The Compose file from which the container that lives in the network of `app` is made anew. */
+function declareBeside(fake: FakeEngine, holder: string): void {
+  const spec = mixedGuest().find(({ name }) => name === 'beside') ?? { name: 'beside' };
+  fake.declare('shop', 'beside', () => [{ ...spec, namespacesOf: [holder] }]);
+}
 
 /** Both gates, and everything that can happen on the way. */
 export const scenarios: Scenario[] = [
@@ -273,8 +279,9 @@ export const scenarios: Scenario[] = [
     },
   },
   {
-    name: 'the container of a service is made anew while the apps are down',
+    name: 'the container of a service is made anew while the apps are down, and another lives in its network',
     containers: few,
+    arrange: ({ fake }) => declareBeside(fake, 'b'.repeat(64)),
     host: (world) => {
       world.clock.after(50, () => {
         world.fake.remove('app');
@@ -290,10 +297,12 @@ export const scenarios: Scenario[] = [
   {
     name: 'the container of a service is removed while the apps are down',
     containers: few,
-    arrange: ({ fake }) =>
+    arrange: ({ fake }) => {
       fake.declare('shop', 'app', () => [
         { ...(few().find(({ name }) => name === 'app') ?? { name: 'app' }), id: 'c'.repeat(64) },
-      ]),
+      ]);
+      declareBeside(fake, 'c'.repeat(64));
+    },
     host: (world) => {
       world.clock.after(50, () => world.fake.remove('app'));
       proveAndEnd(world);

@@ -33,6 +33,8 @@ export interface World {
   stop: AbortController;
   bounds: QuiesceBounds;
   policy: QuiescePolicy;
+  /** The run was begun by the agent's `due`, by nobody's hand. */
+  onlyIfDue: boolean;
   /** What was broken on the way, in words. */
   violations: string[];
   /** What had a process when the host took its snapshot. */
@@ -86,6 +88,7 @@ export function makeWorld(scenario: Scenario, clock: VirtualClock = virtualClock
     stop: new AbortController(),
     bounds: { ...defaultBounds, ...scenario.bounds },
     policy: { stacks: { proxy: { quiesce: 'keep' } } },
+    onlyIfDue: false,
     violations: [],
     runningAtSnapshot: null,
     snapshot: null,
@@ -225,6 +228,7 @@ export async function simulateBackup(world: World, point: CrashPoint | null): Pr
     bounds: world.bounds,
     storage: null,
     jobId: null,
+    onlyIfDue: world.onlyIfDue,
     wait: true,
     stop: world.stop.signal,
     wantedGrade: 'app-consistent',

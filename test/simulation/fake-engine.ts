@@ -6,6 +6,7 @@ import type {
   EngineEvent,
   EngineEvents,
   ExecAnswer,
+  RecreateRequest,
   StartAnswer,
   StopAnswer,
 } from 'felhom-controller/engine/engine.ts';
@@ -118,6 +119,9 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     if (found === undefined) throw new Error(`the fake engine has no container ${name}`);
     return found;
   };
+  /** As docker finds one: by its id or its name. */
+  const find = (reference: string): Container | undefined =>
+    containers.get(reference) ?? [...containers.values()].find(({ state }) => state.name === reference);
   const newLife = (container: Container): void => {
     const { state, behaviour } = container;
     state.status = 'running';
@@ -241,7 +245,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     inspect: async (ids) => {
       requireUp();
       return ids.map((id) => {
-        const found = containers.get(id);
+        const found = find(id);
         return found === undefined ? null : copy(found.state);
       });
     },
@@ -261,8 +265,15 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       if (container === undefined) return 'gone';
       await bounded(clock.sleep(container.behaviour.startMs), boundMs, 'start');
       requireUp();
+      const holders = container.state.namespacesOf.map((reference) => find(reference));
+      if (holders.includes(undefined)) return 'gone';
       const { status } = container.state;
       if (status === 'running' || status === 'restarting' || status === 'paused') return 'already_running';
+      if (holders.some((holder) => holder?.state.status !== 'running'))
+        throw new Failure('operation_failed', {
+          message: `docker refused to start ${container.state.name}: cannot join network of a non running container`,
+          hint: 'docker ps',
+        });
       if (container.behaviour.startFailures > 0) {
         container.behaviour.startFailures -= 1;
         throw new Failure('operation_failed', {
@@ -287,7 +298,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       commands.push({ container: container.state.name, command });
       return container.behaviour.exec(command);
     },
-    recreate: async ({ project, service }: ComposeService) => {
+    recreate: async ({ project, service }: ComposeService, { which }: RecreateRequest) => {
       requireUp();
       const specs = declared.get(`${project}/${service}`)?.();
       if (specs === undefined) {
@@ -295,6 +306,10 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
           message: `docker compose: no such file for ${project}/${service}`,
           hint: 'docker compose up',
         });
+      }
+      if (which === 'all') {
+        for (const { state } of [...containers.values()])
+          if (state.project === project && state.service === service) containers.delete(state.id);
       }
       const names = new Set([...containers.values()].map(({ state }) => state.name));
       for (const spec of specs) if (!names.has(spec.name)) add({ ...spec, project, service, status: 'created' });

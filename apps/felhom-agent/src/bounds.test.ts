@@ -25,6 +25,7 @@ it('has the defaults that docs/architecture.md states', () => {
     owed_retry: 5 * second,
     storage_cache: 30 * second,
     guest_cache: 10 * second,
+    stuck: hour,
     notes_retry: 30 * second,
   });
 });

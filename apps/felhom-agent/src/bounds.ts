@@ -32,6 +32,7 @@ export const boundsSchema = z
     owed_retry: durationMs('5s').describe('between two tries to start such a guest'),
     storage_cache: durationMs('30s').describe('how old a storage listing may be when "due" is judged'),
     guest_cache: durationMs('10s').describe('how old the list of guests may be'),
+    stuck: durationMs('1h').describe('a guest that PVE has locked for longer is called stuck'),
     notes_retry: durationMs('30s').describe('between two tries to write the notes of a backup'),
   })
   .prefault({});

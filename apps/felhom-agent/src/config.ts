@@ -1,6 +1,7 @@
 import { durationMs, sizeBytes } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
+import { desiredSchema } from './desired/schema.ts';
 import { defaultPlaces } from './status/places.ts';
 
 const storageName = z.string().regex(/^[A-Za-z][A-Za-z0-9_.-]{0,99}$/, 'expected the name of a storage, such as pbs');
@@ -62,7 +63,10 @@ export const agentConfigSchema = z.strictObject({
   }),
   state: z.string().default(defaultPlaces.state).describe('journal, guests, certificate'),
   socket: z.string().default(defaultPlaces.socket).describe('root-only socket of the hook and the commands'),
-  guests: z.string().default(defaultPlaces.guests).describe('a folder with one file per guest'),
+  guests: z
+    .string()
+    .default(defaultPlaces.guests)
+    .describe('a folder with one file per guest, or one file with a document for each'),
   gate: z.enum(['auto', 'hook', 'log']).default('auto').describe('auto: hook where vzdump.conf names ours'),
   vzdump_conf: z.string().default('/etc/vzdump.conf'),
   hook: z
@@ -92,6 +96,9 @@ export const agentConfigSchema = z.strictObject({
       body: sizeBytes('256KiB'),
       header_bytes: sizeBytes('16KiB'),
       keys: z.number().int().min(1).default(64).describe('idempotency keys remembered per guest'),
+      journal: sizeBytes('1MiB').describe(
+        'the journal is compacted once it is larger, and twice as large as it was after that',
+      ),
     })
     .prefault({}),
   bounds: boundsSchema,
@@ -108,7 +115,7 @@ export const guestFileSchema = z.strictObject({
     .optional()
     .describe('the hash of its token, where guests are kept cluster-wide'),
   backup: z.array(backupPolicy).optional(),
-  desired: z.looseObject({ state: z.enum(['running', 'stopped']).optional() }).optional(),
+  desired: desiredSchema.optional(),
 });
 export type GuestFile = z.output<typeof guestFileSchema>;
 

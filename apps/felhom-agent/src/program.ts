@@ -4,6 +4,7 @@ import type { CommandContext } from './commands/context.ts';
 import { addBackup } from './program/backup.ts';
 import { addConfig } from './program/config.ts';
 import { addGuest } from './program/guest.ts';
+import { addPlan } from './program/reconcile.ts';
 import { addServe, addStatus } from './program/service.ts';
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
@@ -24,6 +25,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addServe(program, context);
   addBackup(program, context);
   addGuest(program, context);
+  addPlan(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);
@@ -32,7 +34,7 @@ export function buildProgram(options: ProgramOptions): Command {
 
 const exitCodes = `
 Exit codes:
-  0 done   1 a bug of ours   2 usage or configuration   3 the backup failed, apps are running
-  5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
+  0 done   1 a bug of ours   2 usage or configuration   3 the backup or a guest failed, apps are running
+  4 guests are not as declared (--detailed-exitcode)   5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
   10 no serve on the socket, or PVE unreachable   11 busy   12 refused   13 refused by policy
   130/143 interrupted; a job under way goes on`;

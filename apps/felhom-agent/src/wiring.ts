@@ -14,8 +14,13 @@ import { createHypervisor } from './backup/hypervisor.ts';
 import { compactRecords, jobRecord } from './backup/job.ts';
 import { socketRootHelper } from './backup/root-helper.ts';
 import type { AgentConfig } from './config.ts';
+import { leavingBrokenAlone } from './desired/broken.ts';
+import { withHolds } from './desired/holds.ts';
+import { placeProvider } from './desired/place.ts';
 import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
+import type { Desired } from './reconcile/model.ts';
+import { observe } from './reconcile/observe.ts';
 import { openAlerts } from './serve/alerts.ts';
 import { type AgentApp, createAgentApp } from './serve/app.ts';
 import { openGuestsState } from './serve/guests-state.ts';
@@ -42,6 +47,19 @@ export async function openClient(config: AgentConfig): Promise<PveClient> {
   });
 }
 
+/** What `plan` needs: the declaration, and one look at the node. Nothing is locked and nothing is written. */
+export async function openPlanning(config: AgentConfig) {
+  const client = await openClient(config);
+  return {
+    desired: withHolds(placeProvider(config.guests), guestsFile(config.state)),
+    look: async (desired: Desired) => {
+      const nowMs = systemClock.nowMs();
+      return { actual: await observe(client, desired, nowMs), openJobs: new Map<number, string>(), nowMs };
+    },
+    close: async () => await client.close(),
+  };
+}
+
 export interface RunningAgent {
   app: AgentApp;
   serving: Serving;
@@ -54,10 +72,11 @@ export interface RunningAgent {
  * @throws Failure `busy` when another one has this state folder.
  */
 export async function startAgent(
-  { config, guests: guestFiles }: Loaded,
+  { config, guests, problems }: Loaded,
   { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void },
 ): Promise<RunningAgent> {
   const lock = await takeServeLock(config.state);
+  const guestFiles = leavingBrokenAlone(guests, problems);
   const stop = new AbortController();
   const closers: (() => Promise<void>)[] = [async () => await lock.release()];
   try {
@@ -66,7 +85,9 @@ export async function startAgent(
       path: journalPath(config.state),
       schema: jobRecord,
       keep: (records) => compactRecords(records, config.limits.keys),
+      compactAboveBytes: config.limits.journal,
       onFatal,
+      onTrouble: (error) => log.warn(`the journal was not compacted: ${String(error)}`),
     });
     closers.push(async () => await journal.close());
     for (const problem of journal.problems) log.warn(problem);
@@ -77,6 +98,8 @@ export async function startAgent(
       [...guestFiles.values()].flatMap(({ vmid, token_sha256: sha256 }) =>
         sha256 === undefined ? [] : [{ vmid, sha256 }],
       );
+    for (const { message } of problems)
+      log.warn(`a guest's file is not understood, and its guest left alone: ${message}`);
     const app = createAgentApp({
       config,
       guestFiles,

@@ -53,7 +53,7 @@ export async function openSystem(): Promise<SystemPort> {
 
 /** @throws Failure `config_missing` and `config_invalid` for the token's file and the agents. */
 export async function openAgent(config: Config, warn: (text: string) => void): Promise<AgentApi> {
-  const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, { readBootId }] =
+  const [{ createAgentClient }, { readSecretFile }, { fileGeneration }, { rememberingRefusals }, system] =
     await Promise.all([
       import('@felhom/guest-api/client.ts'),
       import('@felhom/cli/secret-file.ts'),
@@ -66,7 +66,8 @@ export async function openAgent(config: Config, warn: (text: string) => void): P
     agents: config.agents,
     token: await readSecretFile(config.token_file, "this guest's token"),
     generation: fileGeneration({ stateDir, runDir, clock: systemClock, warn }),
-    bootId: await readBootId(),
+    bootId: await system.readBootId(),
+    bootStarted: await system.readBootStart(),
     timeouts: { connectMs: bounds.agent_connect, answerMs: bounds.agent_answer },
   });
   return rememberingRefusals(api, { stateDir, clock: systemClock });

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '@felhom/kernel/failure.ts';
@@ -14,11 +14,23 @@ let scratch: ScratchFolder;
 let path: string;
 let recorded: RecordedDisk;
 let fatal: Failure[];
+let troubles: unknown[];
 const begin = (id: string): Entry => ({ id, ends: false });
 const end = (id: string): Entry => ({ id, ends: true });
 
 const openIt = (): Promise<Journal<Entry>> =>
   openJournal({ path, schema: entry, keep: keepOpen, onFatal: (failure) => fatal.push(failure), disk: recorded.disk });
+/** One that compacts by itself above two thousand bytes. */
+const openGrowing = (): Promise<Journal<Entry>> =>
+  openJournal({
+    path,
+    schema: entry,
+    keep: keepOpen,
+    compactAboveBytes: 2_000,
+    onFatal: (failure) => fatal.push(failure),
+    onTrouble: (failure) => troubles.push(failure),
+    disk: recorded.disk,
+  });
 const onDisk = async (): Promise<string[]> => (await readJournal({ path, schema: entry })).records.map(({ id }) => id);
 const failAt = (operation: string, code: string): void => {
   recorded.before = (now) => {
@@ -31,6 +43,7 @@ beforeEach(async () => {
   path = join(scratch.path, 'journal.jsonl');
   recorded = recordedDisk();
   fatal = [];
+  troubles = [];
 });
 
 afterEach(() => scratch.remove());
@@ -91,6 +104,69 @@ describe('a compaction', () => {
   });
 });
 
+describe('a journal that grows', () => {
+  const size = async (): Promise<number> => (await stat(path)).size;
+  const compactions = (): number => recorded.operations.filter((each) => each === 'sync journal.jsonl.tmp').length;
+
+  test('is compacted between two appends, under load, and loses nothing that was acknowledged', async () => {
+    const journal = await openGrowing();
+    const work: Promise<void>[] = [];
+    let largest = 0;
+    for (let i = 0; i < 600; i += 1) {
+      work.push(journal.append(begin(`e${i}`)));
+      if (i % 50 !== 0) work.push(journal.append(end(`e${i}`)));
+      if (i % 5 === 0) await work.at(-1);
+      if (i % 25 === 0) largest = Math.max(largest, await size());
+    }
+    await Promise.all(work);
+    expect(compactions()).toBeGreaterThan(5);
+    expect(largest).toBeLessThan(6_000);
+    await journal.close();
+    const stillOpen = Array.from({ length: 12 }, (_, i) => `e${i * 50}`);
+    const again = await openIt();
+    const open = keepOpen(again.records()).map(({ id }) => id);
+    expect(open.toSorted()).toEqual(stillOpen.toSorted());
+    expect(again.problems).toEqual([]);
+    await again.close();
+  });
+
+  test('of entries that stay open is not rewritten for every one of them', async () => {
+    const journal = await openGrowing();
+    for (let i = 0; i < 800; i += 1) await journal.append(begin(`e${i}`));
+    expect(compactions()).toBeLessThan(6);
+    expect(await onDisk()).toHaveLength(800);
+    await journal.close();
+  });
+
+  test('goes on when it cannot be compacted, says so, and tries again later', async () => {
+    const journal = await openGrowing();
+    failAt('sync journal.jsonl.tmp', 'ENOSPC');
+    for (let i = 0; i < 150; i += 1) {
+      await journal.append(begin(`e${i}`));
+      await journal.append(end(`e${i}`));
+    }
+    expect(troubles.length).toBeGreaterThan(0);
+    expect(troubles.length).toBeLessThan(5);
+    expect(troubles[0]).toMatchObject({ code: 'state_unwritable' });
+    expect(await onDisk()).toHaveLength(300);
+    recorded.before = () => undefined;
+    while ((await size()) > 2_000) {
+      await journal.append(begin('x'));
+      await journal.append(end('x'));
+    }
+    expect(fatal).toEqual([]);
+    await journal.close();
+  });
+
+  test('is closed as it is when that comes first', async () => {
+    const journal = await openGrowing();
+    const appended = Promise.all(Array.from({ length: 100 }, (_, i) => journal.append(begin(`e${i}`))));
+    await Promise.all([appended, journal.close()]);
+    expect(compactions()).toBe(0);
+    expect(await onDisk()).toHaveLength(100);
+  });
+});
+
 describe('a writer that is killed', () => {
   test('leaves every record that it acknowledged, in order, to the next one', async () => {
     const module = fileURLToPath(new URL('./journal.ts', import.meta.url));
@@ -98,7 +174,7 @@ describe('a writer that is killed', () => {
       const { openJournal } = await import(${JSON.stringify(module)});
       const { z } = await import('zod');
       const schema = z.object({ id: z.string(), ends: z.boolean() });
-      const journal = await openJournal({ path: ${JSON.stringify(path)}, schema, keep: (r) => r.slice(-5), onFatal: () => process.exit(9) });
+      const journal = await openJournal({ path: ${JSON.stringify(path)}, schema, keep: (r) => r.slice(-5), compactAboveBytes: 600, onFatal: () => process.exit(9) });
       for (let i = 0; ; i += 1) {
         await journal.append({ id: 'e' + i, ends: false });
         if (i % 50 === 49) await journal.compact();

@@ -46,6 +46,8 @@ export class JournalWriter<R> implements Journal<R> {
   #stretches: Stretch<R>[];
   #records: R[];
   #sizeBytes: number;
+  /** Compacted by itself once it is larger. */
+  #limitBytes: number;
   #waiting: Waiting<R>[] = [];
   #last: Promise<unknown> = Promise.resolve();
   #ended: Failure | null = null;
@@ -58,6 +60,7 @@ export class JournalWriter<R> implements Journal<R> {
     this.#stretches = parts.parsed.stretches;
     this.#records = recordsOf(parts.parsed.stretches);
     this.#sizeBytes = parts.parsed.intactBytes;
+    this.#limitBytes = parts.compactAboveBytes ?? Number.POSITIVE_INFINITY;
   }
 
   records(): readonly R[] {
@@ -74,7 +77,7 @@ export class JournalWriter<R> implements Journal<R> {
 
   compact(): Promise<void> {
     if (this.#closing !== null) return Promise.reject(this.#closedAlready());
-    return this.#inTurn(() => this.#compact());
+    return this.#inTurn(() => this.#compact()).finally(() => this.#measureAnew());
   }
 
   close(): Promise<void> {
@@ -106,6 +109,22 @@ export class JournalWriter<R> implements Journal<R> {
       this.#stretches.push({ kind: 'record', value: record });
       resolve();
     }
+    this.#compactIfGrown();
+  }
+
+  /** In a turn of its own, behind what waits already: whoever appended is not kept waiting for it. */
+  #compactIfGrown(): void {
+    if (this.#sizeBytes <= this.#limitBytes || this.#closing !== null) return;
+    this.#limitBytes = Number.POSITIVE_INFINITY;
+    void this.#inTurn(() => this.#compact())
+      .catch((error: unknown) => this.#options.onTrouble?.(error))
+      .finally(() => this.#measureAnew());
+  }
+
+  /** Twice what it is now: so a journal of many open entries is not rewritten for every append. */
+  #measureAnew(): void {
+    const { compactAboveBytes } = this.#options;
+    if (compactAboveBytes !== undefined) this.#limitBytes = Math.max(compactAboveBytes, 2 * this.#sizeBytes);
   }
 
   async #write(bytes: Buffer): Promise<void> {

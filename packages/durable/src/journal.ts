@@ -29,6 +29,13 @@ export interface JournalOptions<R> {
   keep: (records: readonly R[]) => readonly R[];
   /** Ends the process: nothing is known of the file any more. Called at most once. */
   onFatal: (failure: Failure) => void;
+  /**
+   * Compacts by itself once the file is larger than this and twice as large as after the last compaction, between two
+   * appends. Without it only `compact` does.
+   */
+  compactAboveBytes?: number;
+  /** Told of a compaction by itself that failed: the journal holds what it held, and it is tried again after as much growth. */
+  onTrouble?: (failure: unknown) => void;
   disk?: Disk;
 }
 

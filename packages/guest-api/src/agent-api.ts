@@ -30,8 +30,11 @@ export interface LongPollOptions extends CallOptions {
 export interface AgentApi {
   /** Is a backup of this guest due? Answers early when a gate opens or an operator asks. */
   due(options?: LongPollOptions): Promise<DueAnswer>;
-  /** Asks for a backup. The same key starts nothing twice. 409: kind `busy`, with the job in the way. */
-  start(body: StartBody, options: CallOptions & { idempotencyKey: string }): Promise<StartAnswer>;
+  /**
+   * Asks for a backup. The same key starts nothing twice. 409: kind `busy`, with the job in the way. With `onlyIfDue` the
+   * agent looks once more whether one is due; kind `not_due`: another backup was made since it said so.
+   */
+  start(body: StartBody, options: CallOptions & { idempotencyKey: string; onlyIfDue?: boolean }): Promise<StartAnswer>;
   /** The apps are down. 410: kind `gone`, the gate closed before. */
   quiesced(jobId: string, options?: CallOptions): Promise<QuiescedAnswer>;
   /** The apps run again: the host may write its archive now. An agent that does not know the call answers `not_found`. */
@@ -52,6 +55,7 @@ export interface AgentApi {
  *   that no agent gives (HTML, too long, another shape); unknown as well.
  * - `identity`: another certificate than the pinned one; not a byte was sent.
  * - `refused`: 401 or 403. `restored_copy`, `identity_conflict`: the 409s of a guest that is not the one.
+ * - `not_due`: 409 where only a backup that is due was asked for; nothing was started, nothing is wrong.
  * - `busy`: 409 with the `job` in the way. `gone`: 410. `not_found`: 404. `moved`: 421, see `node`.
  * - `rejected`: any other 4xx. `failed`: 5xx with a reason; nothing was started.
  */
@@ -62,6 +66,7 @@ export type AgentErrorKind =
   | 'refused'
   | 'restored_copy'
   | 'identity_conflict'
+  | 'not_due'
   | 'busy'
   | 'gone'
   | 'not_found'

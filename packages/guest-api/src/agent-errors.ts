@@ -32,6 +32,7 @@ export function errorOfAnswer(answer: RawAnswer): AgentError {
 const conflicts: Record<string, { kind: AgentErrorKind; code: FailureCode }> = {
   restored_copy: { kind: 'restored_copy', code: 'restored_copy' },
   identity_conflict: { kind: 'identity_conflict', code: 'identity_conflict' },
+  not_due: { kind: 'not_due', code: 'busy' },
 };
 
 /** Words of the agent's that keep their own exit code when it refuses or fails. */

@@ -105,6 +105,28 @@ describe('a call', () => {
     });
   });
 
+  it('tells when PID 1 started, and that it asks only for what is due, where that is so and nowhere else', async () => {
+    const agent = await serve((_request, response) => json(response, 202, started));
+    const { url, fingerprint } = agent;
+    const api = createAgentClient({
+      agents: [{ url, fingerprint }],
+      token: 'a-token-of-a-test',
+      generation: memoryGeneration(),
+      bootId: 'boot-1',
+      bootStarted: '4711',
+    });
+    open.push({ close: () => void api.close() });
+    await api.start({ run_id: 'r1' }, { idempotencyKey: 'r1', onlyIfDue: true });
+    await api.start({ run_id: 'r2' }, { idempotencyKey: 'r2', onlyIfDue: false });
+    await client([agent]).start({ run_id: 'r3' }, { idempotencyKey: 'r3' });
+    const told = agent.asked.map(({ headers }) => [headers['felhom-boot-started'], headers['felhom-only-if-due']]);
+    expect(told).toEqual([
+      ['4711', '1'],
+      ['4711', undefined],
+      [undefined, undefined],
+    ]);
+  });
+
   it('is made on every new connection after the pin was compared, not on the first alone', async () => {
     const agent = await serve((_request, response) => json(response, 202, started, { connection: 'close' }));
     const api = client([agent]);
@@ -134,6 +156,7 @@ describe('a refusal', () => {
     [404, 'not_found', { kind: 'not_found', exit: 12 }],
     [409, 'restored_copy', { kind: 'restored_copy', exit: 13 }],
     [409, 'identity_conflict', { kind: 'identity_conflict', exit: 13 }],
+    [409, 'not_due', { kind: 'not_due', exit: 11 }],
     [409, 'busy', { kind: 'busy', exit: 11 }],
     [410, 'gate_closed', { kind: 'gone', exit: 3 }],
     [421, 'moved', { kind: 'moved', exit: 10 }],

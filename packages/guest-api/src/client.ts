@@ -40,6 +40,8 @@ export interface AgentClientOptions {
   generation: GenerationStore;
   /** What tells this boot from every other: /proc/sys/kernel/random/boot_id. */
   bootId: string;
+  /** What tells guests apart that share a kernel, and so may share its boot id: field 22 of /proc/1/stat. */
+  bootStarted?: string | null;
   timeouts?: Partial<AgentTimeouts>;
 }
 
@@ -60,8 +62,8 @@ export function createAgentClient(options: AgentClientOptions): AgentApi {
   return {
     due: ({ waitSeconds = 0, signal } = {}) =>
       call({ method: 'GET', path: `/backup/due?wait=${waitSeconds}`, answer: dueAnswer, waitSeconds, signal }),
-    start: (body, { idempotencyKey, signal }) =>
-      call({ method: 'POST', path: '/backup', body, idempotencyKey, answer: startAnswer, signal }),
+    start: (body, { idempotencyKey, onlyIfDue = false, signal }) =>
+      call({ method: 'POST', path: '/backup', body, idempotencyKey, onlyIfDue, answer: startAnswer, signal }),
     quiesced: (jobId, { signal } = {}) =>
       call({
         method: 'POST',

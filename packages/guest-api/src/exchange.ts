@@ -18,6 +18,7 @@ export interface Call<S extends z.ZodType> {
   answer: S;
   body?: unknown;
   idempotencyKey?: string;
+  onlyIfDue?: boolean;
   waitSeconds?: number;
   signal?: AbortSignal | undefined;
 }
@@ -32,6 +33,7 @@ export interface OpenAgent {
 export interface Presented {
   token: string;
   bootId: string;
+  bootStarted?: string | null;
   /** The generation in force; null before the first contact. */
   presented: string | null;
 }
@@ -68,15 +70,20 @@ export async function exchange<S extends z.ZodType>(
   }
 }
 
-function requestHeaders(call: Call<z.ZodType>, { token, bootId, presented }: Presented): Record<string, string> {
+function requestHeaders(
+  call: Call<z.ZodType>,
+  { token, bootId, bootStarted = null, presented }: Presented,
+): Record<string, string> {
   return {
     accept: 'application/json',
     authorization: `Bearer ${token}`,
     [headers.api]: String(apiVersion),
     [headers.bootId]: bootId,
+    ...(bootStarted === null ? {} : { [headers.bootStarted]: bootStarted }),
     [headers.generation]: presented ?? '0',
     ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
     ...(call.idempotencyKey === undefined ? {} : { [headers.idempotencyKey]: call.idempotencyKey }),
+    ...(call.onlyIfDue === true ? { [headers.onlyIfDue]: '1' } : {}),
   };
 }
 

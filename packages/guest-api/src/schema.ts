@@ -12,6 +12,10 @@ export const headers = {
   generation: 'felhom-generation',
   nextGeneration: 'felhom-next-generation',
   bootId: 'felhom-boot-id',
+  /** When the guest's PID 1 started, in the kernel's ticks: containers of one host may share a boot id. Left out where it cannot be told. */
+  bootStarted: 'felhom-boot-started',
+  /** On `POST /backup`: 1 when nobody asked for it but the answer that a backup is due. */
+  onlyIfDue: 'felhom-only-if-due',
   idempotencyKey: 'idempotency-key',
 } as const;
 

@@ -133,6 +133,19 @@ describe('whether a backup is due', () => {
     });
   });
 
+  it('counts a grade that was reported before it stands in the notes', () => {
+    const at = new Date(nowMs - 60_000).toISOString();
+    const grade = 'app-consistent' as const;
+    const report = { run_id: 'r', grade, grade_reason: null, downtime_ms: 1, kept_running: [], timeline: [], at };
+    const good = failed(60_000, { phase: 'done', report });
+    const pending = item(60_000, `felhom/1 ${good.job_id} pending`);
+    const wanted = facts({ policies: [{ ...policy, minGrade: 'app-consistent' }], jobs: [good], items: [pending] });
+    expect(judgeDue(wanted)).toMatchObject({ due: false, reason: 'fresh' });
+    expect(judgeDue({ ...wanted, jobs: [{ ...good, report: null, ended_at: new Date(0).toISOString() }] }).due).toBe(
+      true,
+    );
+  });
+
   it('names the target that waits longest', () => {
     const listings = new Map([
       ['bk', { type: 'dir', items: [item(2 * day)] }],

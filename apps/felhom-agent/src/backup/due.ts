@@ -1,7 +1,7 @@
 import type { Grade, LastBackup } from '@felhom/guest-api/schema.ts';
 import type { BackupPolicy } from '../config.ts';
 import { isTerminal, type Job } from './job.ts';
-import { readMark } from './notes.ts';
+import { gradeOf, readMark } from './notes.ts';
 import type { BackupItem } from './ports.ts';
 
 /**
@@ -67,7 +67,7 @@ function judgeTarget(facts: DueFacts, policy: BackupPolicy): Due & { overMs?: nu
   const listing = facts.listings.get(policy.storage);
   if (listing === null || listing === undefined)
     return { due: false, reason: 'storage_unreadable', ...none, storage: policy.storage };
-  const newest = newestGood(listing.items, policy);
+  const newest = newestGood(listing.items, facts.jobs, policy);
   const last = newest === null ? null : toLast(newest, policy.storage, listing.type);
   const ageMs = newest === null ? null : Math.max(0, nowMs - newest.ctimeSeconds * 1000);
   const known = { storage: policy.storage, ageSeconds: ageMs === null ? null : Math.floor(ageMs / 1000), last };
@@ -90,12 +90,17 @@ function judgeTarget(facts: DueFacts, policy: BackupPolicy): Due & { overMs?: nu
   return { ...known, due: true, reason: newest === null ? 'never' : 'overdue', nextDueMs: nowMs, overMs };
 }
 
-/** The newest backup that counts: ours and of a sufficient grade, or anybody's where `count_foreign` says so. */
-function newestGood(items: readonly BackupItem[], policy: BackupPolicy): BackupItem | null {
+/**
+ * The newest backup that counts: ours and of a sufficient grade, or anybody's where `count_foreign` says so. A grade that was
+ * reported counts before it stands in the notes.
+ */
+function newestGood(items: readonly BackupItem[], jobs: readonly Job[], policy: BackupPolicy): BackupItem | null {
   const good = items.filter((item) => {
     const mark = readMark(item.notes);
     if (mark === null) return policy.countForeign;
-    return policy.minGrade === 'crash-consistent' || mark.grade === 'app-consistent';
+    const job = jobs.find(({ job_id }) => job_id === mark.jobId);
+    const grade = job === undefined ? mark.grade : gradeOf(job).grade;
+    return policy.minGrade === 'crash-consistent' || grade === 'app-consistent';
   });
   return good.toSorted((left, right) => right.ctimeSeconds - left.ctimeSeconds)[0] ?? null;
 }

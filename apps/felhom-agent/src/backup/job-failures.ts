@@ -14,6 +14,16 @@ export class BusyFailure extends Failure {
   }
 }
 
+/** Thrown as 409 `not_due`: only a backup that is due was asked for. */
+export class NotDueFailure extends Failure {
+  constructor(reason: string) {
+    super('busy', {
+      message: `no backup of this guest is due any more (${reason}); nothing was started`,
+      hint: 'Nothing to do. To have one all the same: felhom-controller backup now',
+    });
+  }
+}
+
 /** Thrown as 410: the gate is closed, and what was asked for can no longer be had. */
 export class GoneFailure extends Failure {
   constructor(job: Job) {

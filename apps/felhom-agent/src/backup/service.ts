@@ -3,17 +3,19 @@ import type { JobStatus, ReportBody, StartBody } from '@felhom/guest-api/schema.
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { BackupPolicy } from '../config.ts';
 import { type Driver, durableIfPossible, isoNow } from './driver.ts';
+import type { Due } from './due.ts';
 import { cancelJob, closeGate, recordReport, takeQuiesced } from './end-gate.ts';
 import type { GateEnd } from './gate.ts';
 import { type Job, newJob } from './job.ts';
-import { BusyFailure } from './job-failures.ts';
+import { BusyFailure, NotDueFailure } from './job-failures.ts';
 
 /**
  * What guests and operators may ask of jobs. Each call looks and acts in one synchronous piece before
  * its first await, so that two callers cannot both win.
  */
 export interface BackupService {
-  startForGuest(vmid: number, body: StartBody, key: string): Promise<Job>;
+  /** @throws NotDueFailure with `onlyIfDue`, where a backup was made since one was said to be due. */
+  startForGuest(vmid: number, body: StartBody, key: string, options?: { onlyIfDue: boolean }): Promise<Job>;
   startForOperator(vmid: number, options: { storage?: string | undefined; quiesce: boolean }): Promise<Job>;
   /** A status poll: claims an open gate or renews its lease. */
   poll(job: Job): void;
@@ -37,6 +39,8 @@ export interface ServiceOptions {
   policies: (vmid: number) => readonly BackupPolicy[];
   /** The storage whose backup waits longest, where that can be told. */
   mostOverdue: (vmid: number) => Promise<string | undefined>;
+  /** Whether a backup is due at this moment, and where. */
+  dueNow: (vmid: number) => Promise<Pick<Due, 'due' | 'reason' | 'storage'>>;
   /** Whether the guest has a token, so that a controller may be asked. */
   hasController: (vmid: number) => boolean;
 }
@@ -45,11 +49,13 @@ export function createBackupService(options: ServiceOptions): BackupService {
   const { driver } = options;
   const { jobs, gates } = driver;
   return {
-    startForGuest: async (vmid, body, key) => {
+    startForGuest: async (vmid, body, key, { onlyIfDue } = { onlyIfDue: false }) => {
       const earlier = jobs.ofGuest(vmid).findLast((job) => job.idempotency_key === key);
       const hash = bodyHash(body);
       if (earlier !== undefined) return repeated(earlier, hash);
-      const storage = body.storage ?? (await options.mostOverdue(vmid));
+      const verdict = onlyIfDue ? await options.dueNow(vmid) : null;
+      const usual = verdict === null ? options.mostOverdue(vmid) : (verdict.storage ?? undefined);
+      const storage = body.storage ?? (await usual);
       const twin = jobs.ofGuest(vmid).findLast((job) => job.idempotency_key === key);
       if (twin !== undefined) return repeated(twin, hash);
       const policy = choosePolicy(options.policies(vmid), storage);
@@ -59,6 +65,7 @@ export function createBackupService(options: ServiceOptions): BackupService {
           return await join(driver, open, body, key, hash);
         throw new BusyFailure(open);
       }
+      if (verdict?.due === false) throw new NotDueFailure(verdict.reason);
       checkInterval(driver, vmid);
       const job = newJob({
         ...base(options, vmid),

@@ -30,4 +30,23 @@ export function addGuest(program: Command, context: ContextOf): void {
       const { guestAdopt } = await import('../commands/guest-adopt.ts');
       await guestAdopt(context(), vmid, flags.tokenOut);
     });
+  guest
+    .command('hold')
+    .description('leave a guest to a person: no reconcile, no scheduled backup, no start of ours')
+    .argument('<vmid>', 'guest', oneVmid)
+    .option('--reason <text>', 'why, for whoever looks next', 'held by an operator')
+    .addHelpText('after', example('felhom-agent guest hold 101 --reason "database migration"'))
+    .action(async (vmid: number, flags: { reason: string }) => {
+      const { guestHold } = await import('../commands/guest-hold.ts');
+      await guestHold(context(), vmid, flags.reason);
+    });
+  guest
+    .command('release')
+    .description('look after a held guest again')
+    .argument('<vmid>', 'guest', oneVmid)
+    .addHelpText('after', example('felhom-agent guest release 101'))
+    .action(async (vmid: number) => {
+      const { guestRelease } = await import('../commands/guest-hold.ts');
+      await guestRelease(context(), vmid);
+    });
 }

@@ -78,6 +78,8 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
   });
   const policies = (vmid: number): readonly BackupPolicy[] => policiesOf(config, options.guestFiles.get(vmid));
   const guestName = (vmid: number): string => names.get(vmid) ?? options.guestFiles.get(vmid)?.name ?? '';
+  const held = (vmid: number): string | null =>
+    guests.entry(vmid).hold?.reason ?? options.guestFiles.get(vmid)?.held ?? null;
   const driver: Driver = {
     ports: {
       pve,
@@ -93,10 +95,8 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     config,
     policyOf: (job) => policyOf(policies(job.vmid), job.storage),
     guestName,
-    leaveDown: (vmid) => {
-      const file = options.guestFiles.get(vmid);
-      return file?.held ?? (file?.desired?.state === 'stopped' ? 'declared stopped' : null);
-    },
+    leaveDown: (vmid) =>
+      held(vmid) ?? (options.guestFiles.get(vmid)?.desired?.state === 'stopped' ? 'declared stopped' : null),
     lastRequestMs: (vmid) => heard.get(vmid) ?? null,
     hookWord: (jobId) => hook.word(jobId),
     writing: new Map(),
@@ -122,6 +122,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     policies: (vmid) => policies(vmid),
     hasController,
     mostOverdue: (vmid) => due.mostOverdue(vmid),
+    dueNow: (vmid) => due.verdict(vmid),
   });
   const hook = createHookGate({ ...common, knows: (vmid) => knownVmids().includes(vmid) });
   const due = createDueService({
@@ -131,7 +132,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     clock,
     policies,
     guestName,
-    held: (vmid) => options.guestFiles.get(vmid)?.held ?? null,
+    held,
     backoffMs: config.bounds.backoff,
     cacheMs: config.bounds.storage_cache,
     log,
@@ -199,7 +200,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
     policies,
     guestName,
     metrics,
-    held: (vmid) => options.guestFiles.get(vmid)?.held ?? null,
+    held,
     guestNow: async (vmid) => await places.now(vmid),
     isCalling: calling,
     recover: async () => {

@@ -14,6 +14,8 @@ export interface DueService {
   due(vmid: number): Promise<DueAnswer>;
   /** Looks until a backup is due or asked for, for `waitMs` at most. */
   waitForDue(vmid: number, waitMs: number, signal: AbortSignal): Promise<DueAnswer>;
+  /** What the storages say now, whatever was told before; what cannot be read in time is not due. */
+  verdict(vmid: number): Promise<Pick<Due, 'due' | 'reason' | 'storage'>>;
   /** The storage of the target that waits longest, or undefined when that cannot be told quickly. */
   mostOverdue(vmid: number): Promise<string | undefined>;
   /** Wakes every waiter: something outside of jobs changed (the configuration). */
@@ -21,9 +23,9 @@ export interface DueService {
 }
 
 export interface DueOptions {
-  pve: Hypervisor;
+  pve: Pick<Hypervisor, 'node' | 'storage' | 'backups'>;
   jobs: Jobs;
-  guests: GuestsState;
+  guests: Pick<GuestsState, 'entry' | 'set' | 'raise'>;
   clock: Clock;
   policies(vmid: number): readonly BackupPolicy[];
   held(vmid: number): string | null;
@@ -35,6 +37,8 @@ export interface DueOptions {
 
 /** A slow storage must not hold up a request: then the first target is taken. */
 const mostOverdueMs = 3_000;
+/** Below what a controller waits for an answer. */
+const verdictMs = 10_000;
 
 type Listing = { type: string; items: readonly BackupItem[] };
 type Cache = Map<string, { atMs: number; listing: Promise<Listing | null> }>;
@@ -57,6 +61,12 @@ export function createDueService(options: DueOptions): DueService {
   return {
     due,
     wake: () => changed.notify(),
+    verdict: async (vmid) => {
+      const enough = new AbortController();
+      const unreadable = { due: false, reason: 'storage_unreadable', storage: null } as const;
+      const patience = clock.sleep(verdictMs, enough.signal).then(() => unreadable);
+      return await Promise.race([judgeSettled(options, cache, vmid), patience]).finally(() => enough.abort());
+    },
     mostOverdue: async (vmid) => {
       if (options.policies(vmid).length < 2) return undefined;
       const patience = clock.sleep(mostOverdueMs).then(() => null);
@@ -132,6 +142,18 @@ function toAnswer(options: DueOptions, vmid: number, verdict: Due): DueAnswer {
 
 function guestPart(options: DueOptions, vmid: number): Pick<DueAnswer, 'guest'> {
   return { guest: { vmid, name: options.guestName(vmid), node: options.pve.node } };
+}
+
+/** A backup that ends while its storage is being read may be missing from what was read: looked again. */
+async function judgeSettled(options: DueOptions, cache: Cache, vmid: number): Promise<Due> {
+  for (;;) {
+    const seen = { end: false };
+    const stopListening = options.jobs.onChange((job) => {
+      if (job.vmid === vmid && isTerminal(job)) seen.end = true;
+    });
+    const verdict = await judge(options, cache, vmid).finally(stopListening);
+    if (!seen.end) return verdict;
+  }
 }
 
 async function judge(options: DueOptions, cache: Cache, vmid: number): Promise<Due> {

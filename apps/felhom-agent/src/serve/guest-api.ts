@@ -3,7 +3,7 @@ import { apiVersion, headers } from '@felhom/guest-api/schema.ts';
 import { findGuest } from './auth.ts';
 import { type Call, type GuestApi, guestCalls } from './guest-calls.ts';
 import { type Answer, HttpProblem, listener, urlOf } from './http.ts';
-import { judgeIdentity } from './identity.ts';
+import { bootOf, judgeIdentity } from './identity.ts';
 
 /** The guest API as a listener for node:https. */
 export function guestApiListener(api: GuestApi): RequestListener {
@@ -92,20 +92,23 @@ function checkVersion(request: IncomingMessage): void {
 async function identify(api: GuestApi, { vmid, request }: Call): Promise<number | null> {
   const generation = request.headers[headers.generation];
   const bootId = request.headers[headers.bootId];
+  const started = request.headers[headers.bootStarted];
   if (
     typeof generation !== 'string' ||
     !/^\d{1,15}$/.test(generation) ||
     typeof bootId !== 'string' ||
-    !/^[A-Za-z0-9._:-]{1,128}$/.test(bootId)
+    !/^[A-Za-z0-9._:-]{1,128}$/.test(bootId) ||
+    (started !== undefined && (typeof started !== 'string' || !/^\d{1,20}$/.test(started)))
   ) {
     throw new HttpProblem(400, {
       code: 'usage',
-      message: `the headers ${headers.generation} (a whole number) and ${headers.bootId} are needed; nothing was started`,
+      message: `the headers ${headers.generation} (a whole number) and ${headers.bootId} are needed, ${headers.bootStarted} is a whole number; nothing was started`,
       hint: 'A guest that was never here before presents generation 0.',
     });
   }
   const at = new Date(api.clock.nowMs()).toISOString();
-  const verdict = judgeIdentity(api.guests.entry(vmid).identity, { generation: Number(generation), bootId }, at);
+  const presented = { generation: Number(generation), bootId: bootOf(bootId, started) };
+  const verdict = judgeIdentity(api.guests.entry(vmid).identity, presented, at);
   if (verdict.changed) {
     await api.guests
       .set(vmid, { identity: verdict.identity })

@@ -68,7 +68,8 @@ async function postBackup(api: GuestApi, { vmid, request }: Call): Promise<Answe
     });
   }
   const body = await parseBody(api, request, startBody);
-  const job = await api.service.startForGuest(vmid, body, key);
+  const onlyIfDue = request.headers[headers.onlyIfDue] === '1';
+  const job = await api.service.startForGuest(vmid, body, key, { onlyIfDue });
   return { status: 202, body: { job_id: job.job_id, phase: job.phase } };
 }
 

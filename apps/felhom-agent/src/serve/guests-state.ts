@@ -29,6 +29,8 @@ const guestEntry = z.object({
   vmid: z.number().int(),
   token_sha256: z.string().nullable(),
   identity: identitySchema,
+  /** A person keeps it (`guest hold`): neither reconciled nor backed up on a schedule nor started. */
+  hold: z.object({ reason: z.string(), at: z.string() }).nullable().default(null),
   /** The newest backup by somebody else that was seen: it raised the generation. */
   foreign_seconds: z.number().int().nullable(),
 });
@@ -56,7 +58,7 @@ export async function openGuestsState(
   const entries = new Map((await readGuests(file)).guests.map((entry) => [entry.vmid, entry]));
   let writing: Promise<void> = Promise.resolve();
   const entryOf = (vmid: number): GuestEntry =>
-    entries.get(vmid) ?? { vmid, token_sha256: null, identity: unknownIdentity, foreign_seconds: null };
+    entries.get(vmid) ?? { vmid, token_sha256: null, identity: unknownIdentity, hold: null, foreign_seconds: null };
   const write = async (): Promise<void> => {
     const mine = writing.catch(() => undefined).then(async () => await file.write({ guests: [...entries.values()] }));
     writing = mine;

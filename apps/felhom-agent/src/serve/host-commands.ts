@@ -18,6 +18,8 @@ export interface HostCommands {
   jobStatus(jobId: string, options: { after: number; waitMs: number; signal: AbortSignal }): Promise<HostJobStatus>;
   cancel(jobId: string, force: boolean): Promise<HostJobStatus>;
   adopt(vmid: number, body: unknown): Promise<GuestRow>;
+  hold(vmid: number, body: unknown): Promise<GuestRow>;
+  release(vmid: number): Promise<GuestRow>;
   metrics(): string;
 }
 
@@ -63,6 +65,8 @@ const adoptSchema = z.strictObject({
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
 });
+
+const holdSchema = z.strictObject({ reason: z.string().min(1).max(1000) });
 
 export function createHostCommands(app: AgentApp): HostCommands {
   const status = (jobId: string): HostJobStatus => {
@@ -115,6 +119,15 @@ export function createHostCommands(app: AgentApp): HostCommands {
       const identity = adoptRefused(app.guests.entry(vmid).identity);
       await app.guests.set(vmid, { identity, ...(hash === undefined ? {} : { token_sha256: hash }) });
       clearRefusal(app.alerts, vmid);
+      return await guestRow(app, vmid);
+    },
+    hold: async (vmid, body) => {
+      const { reason } = parse(holdSchema, body);
+      await app.guests.set(vmid, { hold: { reason, at: new Date(app.api.clock.nowMs()).toISOString() } });
+      return await guestRow(app, vmid);
+    },
+    release: async (vmid) => {
+      await app.guests.set(vmid, { hold: null });
       return await guestRow(app, vmid);
     },
     metrics: () => app.metrics(),

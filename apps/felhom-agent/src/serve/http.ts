@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { apiVersion, headers } from '@felhom/guest-api/schema.ts';
 import { asFailure, type Failure, type FailureCode } from '@felhom/kernel/failure.ts';
 import { redact } from '@felhom/kernel/redact.ts';
-import { BusyFailure, GoneFailure } from '../backup/job-failures.ts';
+import { BusyFailure, GoneFailure, NotDueFailure } from '../backup/job-failures.ts';
 
 /** What a handler answers. */
 export interface Answer {
@@ -60,6 +60,7 @@ export function answerOf(error: unknown): Answer {
     const { job_id, phase, claimed } = error.job;
     return problem(409, words(error), { job: { job_id, phase, claimed } });
   }
+  if (error instanceof NotDueFailure) return problem(409, { ...words(error), code: 'not_due' });
   if (error instanceof GoneFailure) return problem(410, { ...words(error), code: 'gate_closed' });
   const failure = asFailure(error);
   return problem(statuses[failure.code] ?? 500, words(failure));

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   adoptRefused,
+  bootOf,
   type Identity,
   judgeIdentity,
   type Presented,
@@ -135,6 +136,47 @@ describe('a guest and its copies', () => {
     known = copy.call(known).identity;
     expect(known).toMatchObject({ generation: 4, adopting: null });
     expect(judgeIdentity(known, { generation: 3, bootId: 'host' }, at)).toMatchObject({ reason: 'restored_copy' });
+  });
+
+  describe('of hosts whose guests share a boot id', () => {
+    const one: Presented = { generation: 0, bootId: bootOf('host', '100') };
+    const two: Presented = { generation: 0, bootId: bootOf('host', '200') };
+    const older: Presented = { generation: 0, bootId: bootOf('host', undefined) };
+    const after = (...calls: Presented[]): Identity =>
+      calls.reduce((known, presented) => judgeIdentity(known, presented, at).identity, unknownIdentity);
+
+    it('are told apart by the start of PID 1', () => {
+      const turn = judgeIdentity(after(one, two), one, at);
+      expect(turn).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+      expect(judgeIdentity(turn.identity, two, at)).toMatchObject({ kind: 'refused', reason: 'identity_conflict' });
+    });
+
+    it('take a reboot for a reboot, although the boot id stays', () => {
+      expect(judgeIdentity(after(one, two), two, at)).toMatchObject({ kind: 'accepted', changed: false });
+    });
+
+    it('are let in by controllers old and new in turn, as during an upgrade', () => {
+      let known = after(older);
+      for (const presented of [one, older, one, older, one]) {
+        const verdict = judgeIdentity(known, presented, at);
+        expect(verdict.kind).toBe('accepted');
+        known = verdict.identity;
+      }
+      expect(known).toMatchObject({ bootId: one.bootId, earlierBootIds: [] });
+      // What the newer one told is not forgotten for the older one's sake.
+      expect(judgeIdentity(judgeIdentity(known, two, at).identity, one, at)).toMatchObject({
+        reason: 'identity_conflict',
+      });
+    });
+
+    it('let in the adopted one, and nobody else for it', () => {
+      let known = adoptRefused(judgeIdentity(after(one, two), one, at).identity);
+      const adopted = guest(one);
+      known = adopted.call(known).identity;
+      expect(judgeIdentity(known, two, at)).toMatchObject({ kind: 'accepted', next: null });
+      known = adopted.call(known).identity;
+      expect(judgeIdentity(known, two, at)).toMatchObject({ reason: 'restored_copy' });
+    });
   });
 
   it('is an alert while the copy calls, and for an hour after', () => {

@@ -1,7 +1,8 @@
 /**
  * Telling a guest from its copies, pure.
  *
- * A guest presents a generation and a boot id. Every vzdump seen of it raises the number that it is
+ * A guest presents a generation and a boot id, and with it when its PID 1 started, because containers of one host may share
+ * the kernel's boot id. Every vzdump seen of it raises the number that it is
  * offered; what lies in an archive is therefore older than what the living guest presents. The offer
  * is in force once it was presented.
  *
@@ -28,6 +29,22 @@ export interface Presented {
   bootId: string;
 }
 
+/** The boot of a guest as it is compared and kept: the kernel's id, and the start of PID 1 where it was told. */
+export function bootOf(bootId: string, started: string | undefined): string {
+  return started === undefined ? bootId : `${bootId}+${started}`;
+}
+
+/**
+ * Whether two presented boots can be the same one. A controller that does not tell its start, as an older one beside a newer
+ * during an upgrade, may be any guest with its boot id.
+ */
+function canBeOneBoot(left: string, right: string): boolean {
+  const [leftId, leftStarted] = left.split('+');
+  const [rightId, rightStarted] = right.split('+');
+  if (leftId !== rightId) return false;
+  return leftStarted === undefined || rightStarted === undefined || leftStarted === rightStarted;
+}
+
 export type Verdict =
   | { kind: 'accepted'; identity: Identity; next: number | null; changed: boolean }
   | { kind: 'refused'; reason: 'restored_copy' | 'identity_conflict'; identity: Identity; changed: boolean };
@@ -48,25 +65,29 @@ export const unknownIdentity: Identity = {
 };
 
 export function judgeIdentity(known: Identity, presented: Presented, at: string): Verdict {
-  const adopted = known.adopting?.bootId === presented.bootId;
-  if (adopted && known.adopting?.generation === presented.generation) return letIn(known, presented);
+  const { adopting } = known;
+  const adopted = adopting !== null && canBeOneBoot(adopting.bootId, presented.bootId);
+  if (adopted && adopting.generation === presented.generation) return letIn(known, presented);
   if (presented.generation < known.generation) return refuse(known, presented, 'restored_copy', at);
   const conflict = known.refused?.reason === 'identity_conflict';
   if (presented.generation > known.generation && (adopted || !conflict)) return inForce(known, presented);
-  if (conflict || known.earlierBootIds.includes(presented.bootId))
-    return refuse(known, presented, 'identity_conflict', at);
+  const isPresent = known.bootId !== null && canBeOneBoot(known.bootId, presented.bootId);
+  const isEarlier = !isPresent && known.earlierBootIds.some((earlier) => canBeOneBoot(earlier, presented.bootId));
+  if (conflict || isEarlier) return refuse(known, presented, 'identity_conflict', at);
   return accept(known, presented, at);
 }
 
 function accept(known: Identity, presented: Presented, at: string): Verdict {
-  const same = known.bootId === presented.bootId;
+  const same = known.bootId !== null && canBeOneBoot(known.bootId, presented.bootId);
+  // What is known of a boot never becomes less: an older controller of the same guest tells no start.
+  const bootId = same && known.bootId !== null && !presented.bootId.includes('+') ? known.bootId : presented.bootId;
   const earlier =
     known.bootId === null || same ? known.earlierBootIds : [...known.earlierBootIds, known.bootId].slice(-earlierKept);
   const forgotten = known.refused !== null && Date.parse(at) - Date.parse(known.refused.at) > refusalKeptMs;
-  if (same && !forgotten)
+  if (bootId === known.bootId && !forgotten)
     return { kind: 'accepted', identity: known, next: offerFor(known, presented), changed: false };
   const refused = forgotten ? null : known.refused;
-  const identity = { ...known, bootId: presented.bootId, earlierBootIds: earlier, refused };
+  const identity = { ...known, bootId, earlierBootIds: earlier, refused };
   return { kind: 'accepted', identity, next: offerFor(identity, presented), changed: true };
 }
 

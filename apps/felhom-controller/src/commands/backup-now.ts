@@ -73,6 +73,7 @@ async function takeBackup(
       signals,
       storage,
       jobId: null,
+      onlyIfDue: false,
       wait,
     });
     setExit(end.exit);

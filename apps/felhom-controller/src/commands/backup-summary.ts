@@ -29,6 +29,7 @@ function headline(result: RunResult): string {
     failed: 'the backup failed',
     aborted: 'no backup was taken',
     interrupted: 'the backup was interrupted',
+    not_due: 'no backup was taken: none is due any more',
   };
   return `${words[result.outcome]}, after ${took}`;
 }

@@ -98,7 +98,8 @@ async function oneRound(watching: Watch): Promise<number> {
   }
   log.info('a backup is due', { reason: due.reason, ...(due.job_id === undefined ? {} : { job: due.job_id }) });
   const jobId = due.job_id ?? null;
-  const end = await runOneBackup(context, { loaded, log, signals, storage: null, jobId, wait: true, guest: due.guest });
+  const asked = { storage: null, jobId, onlyIfDue: jobId === null, wait: true, guest: due.guest };
+  const end = await runOneBackup(context, { loaded, log, signals, ...asked });
   return end.exit;
 }
 

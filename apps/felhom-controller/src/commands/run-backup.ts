@@ -18,6 +18,8 @@ export interface OneBackup {
   storage: string | null;
   /** A job that the agent has offered; null: ask for one. */
   jobId: string | null;
+  /** Nobody asked for it but the agent's `due`. */
+  onlyIfDue: boolean;
   wait: boolean;
   /** The guest by its names, where somebody has asked already. */
   guest?: DueAnswer['guest'] | undefined;
@@ -47,6 +49,7 @@ export async function runOneBackup(context: CommandContext, one: OneBackup): Pro
       bounds: quiesceBounds(config.bounds),
       storage: one.storage,
       jobId: one.jobId,
+      onlyIfDue: one.onlyIfDue,
       wait: one.wait,
       stop: one.signals.stop,
       wantedGrade: config.grade,

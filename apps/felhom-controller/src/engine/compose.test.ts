@@ -12,11 +12,13 @@ const service = {
 
 describe('making a container again by Compose', () => {
   it('makes without starting, building, pulling or touching anything else, and takes hostile names for names', () => {
-    expect(composeArguments(service)).toEqual([
+    const expected = (replace: string): string[] => [
       ...['compose', '-p', 'shop', '--project-directory', '/srv/my shop'],
       ...['-f', '/srv/my shop/compose.yaml', '-f', '/srv/o;rm -rf /.yaml', '--env-file', '/srv/.env'],
-      ...['up', '--no-start', '--no-deps', '--no-recreate', '--no-build', '--pull', 'never', '--', '--help'],
-    ]);
+      ...['up', '--no-start', '--no-deps', replace, '--no-build', '--pull', 'never', '--', '--help'],
+    ];
+    expect(composeArguments(service, 'missing')).toEqual(expected('--no-recreate'));
+    expect(composeArguments(service, 'all')).toEqual(expected('--force-recreate'));
   });
 
   it('leaves out of the environment what would point it elsewhere', () => {
@@ -51,7 +53,7 @@ describe('making a container again by Compose', () => {
       },
     };
     await expect(
-      composeRecreate(commands, '/run/d.sock', service, { boundMs: 1_000, inheritFds: [9] }),
+      composeRecreate(commands, '/run/d.sock', service, { which: 'missing', boundMs: 1_000, inheritFds: [9] }),
     ).rejects.toMatchObject({
       code: 'operation_failed',
       message: expect.stringContaining('no such file'),

@@ -1,15 +1,9 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { ComposeService } from './engine.ts';
-
-export interface ComposeOptions {
-  boundMs: number;
-  /** The run lock: nobody else acts before this child is over. */
-  inheritFds: readonly number[];
-}
+import type { ComposeService, RecreateRequest } from './engine.ts';
 
 /**
- * Makes the missing containers of a service from the files that Compose recorded on the old one.
+ * Makes the containers of a service from the files that Compose recorded on the old one.
  * `--no-start`: `up` would also start replicas that were off before; what ran is started
  * afterwards, by id. Images are never built or pulled here: a resume must not wait for a registry.
  */
@@ -17,9 +11,9 @@ export async function composeRecreate(
   commands: CommandRunner,
   socketPath: string,
   service: ComposeService,
-  { boundMs, inheritFds }: ComposeOptions,
+  { which, boundMs, inheritFds }: RecreateRequest,
 ): Promise<void> {
-  const result = await commands.run('docker', composeArguments(service), {
+  const result = await commands.run('docker', composeArguments(service, which), {
     cwd: '/',
     env: composeEnvironment(process.env, socketPath),
     timeoutMs: boundMs,
@@ -33,14 +27,18 @@ export async function composeRecreate(
   });
 }
 
-export function composeArguments({ project, service, composeFiles, envFiles, workingDir }: ComposeService): string[] {
+export function composeArguments(
+  { project, service, composeFiles, envFiles, workingDir }: ComposeService,
+  which: RecreateRequest['which'],
+): string[] {
+  const replace = which === 'all' ? '--force-recreate' : '--no-recreate';
   return [
     'compose',
     ...['-p', project],
     ...(workingDir === null ? [] : ['--project-directory', workingDir]),
     ...composeFiles.flatMap((file) => ['-f', file]),
     ...envFiles.flatMap((file) => ['--env-file', file]),
-    ...['up', '--no-start', '--no-deps', '--no-recreate', '--no-build', '--pull', 'never', '--', service],
+    ...['up', '--no-start', '--no-deps', replace, '--no-build', '--pull', 'never', '--', service],
   ];
 }
 

@@ -136,6 +136,14 @@ export interface ComposeService {
   workingDir: string | null;
 }
 
+export interface RecreateRequest {
+  /** `missing`: what is there stays. `all`: what is there is replaced, with its volumes kept; what runs is stopped. */
+  which: 'missing' | 'all';
+  boundMs: number;
+  /** The run lock: nobody else acts before Compose is over. */
+  inheritFds: readonly number[];
+}
+
 export interface Engine {
   /** Who answers. Podman and engines that cannot be spoken to are refused here with `docker_unsupported`. */
   identity(): Promise<EngineIdentity>;
@@ -147,12 +155,15 @@ export interface Engine {
   inspect(ids: readonly string[]): Promise<(ContainerState | null)[]>;
   /** Sends the container's own stop signal, waits its own grace, then the engine kills. No `t`: the grace is the container's. */
   stop(id: string, request: StopRequest): Promise<StopAnswer>;
-  /** `docker start`. A no-op that succeeds while the container still shuts down: look afterwards. */
+  /**
+   * `docker start`. A no-op that succeeds while the container still shuts down: look afterwards. `gone`, or a refusal: it,
+   * or a container whose namespace it lives in, is gone.
+   */
   start(id: string, request: StartRequest): Promise<StartAnswer>;
   /** Resolves once the subscription holds. */
   events(): Promise<EngineEvents>;
   /** Runs `command` by `sh -c` in a container; ends by itself or is left behind when the bound passes. */
   exec(id: string, command: string, request: { boundMs: number }): Promise<ExecAnswer>;
-  /** Makes the missing containers of a service from its recorded files, without starting anything. */
-  recreate(service: ComposeService, request: { boundMs: number; inheritFds: readonly number[] }): Promise<void>;
+  /** Makes the containers of a service from its recorded files, without starting anything. */
+  recreate(service: ComposeService, request: RecreateRequest): Promise<void>;
 }

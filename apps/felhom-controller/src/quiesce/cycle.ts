@@ -48,6 +48,12 @@ async function underLock(run: Run): Promise<BackupEnd> {
     const guard = await startGuard(run);
     const owed = await settleEarlier(run);
     const gate = await openGate(run);
+    if (gate.kind === 'not_due') {
+      guard.disarm();
+      run.mark('not_due');
+      run.ports.progress({ kind: 'note', text: gate.why });
+      return concludeRun(run, { ...nothing, outcome: 'not_due', failures: [] });
+    }
     if (gate.kind === 'over') {
       guard.disarm();
       return concludeRun(run, {

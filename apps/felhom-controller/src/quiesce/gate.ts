@@ -9,6 +9,8 @@ export type GateEnd =
   | { kind: 'ready'; watch: JobWatch }
   /** The host went on without asking: nothing is stopped, the job is followed. */
   | { kind: 'passed'; watch: JobWatch; why: string }
+  /** Another backup was made since one was said to be due: this run has nothing to do. */
+  | NotDue
   | { kind: 'over'; stop: RunStop; watch: JobWatch | null };
 
 const askTimes = 4;
@@ -17,6 +19,7 @@ const nothingDown = 'nothing was stopped';
 /** Asks for a backup, or joins or follows the one there is, and waits with nothing down until the host is ready. */
 export async function openGate(run: Run): Promise<GateEnd> {
   const asked = await jobToFollow(run);
+  if (asked.kind === 'not_due') return asked;
   if (asked.kind === 'over') return { ...asked, watch: null };
   run.jobId = asked.jobId;
   await noteBegin(run);
@@ -92,7 +95,8 @@ function backupFailed(why: string, hint?: string): Failure {
   });
 }
 
-type Asked = { kind: 'job'; jobId: string } | { kind: 'over'; stop: RunStop };
+type NotDue = { kind: 'not_due'; why: string };
+type Asked = { kind: 'job'; jobId: string } | NotDue | { kind: 'over'; stop: RunStop };
 
 async function jobToFollow(run: Run): Promise<Asked> {
   const { options, ports } = run;
@@ -102,12 +106,14 @@ async function jobToFollow(run: Run): Promise<Asked> {
     try {
       const body = { run_id: run.id, ...(options.storage === null ? {} : { storage: options.storage }) };
       // The run id is the idempotency key: asking again after a lost answer starts nothing twice.
-      const started = await ports.agent.start(body, { idempotencyKey: run.id, signal: options.stop });
+      const { onlyIfDue, stop: signal } = options;
+      const started = await ports.agent.start(body, { idempotencyKey: run.id, onlyIfDue, signal });
       return { kind: 'job', jobId: started.job_id };
     } catch (error) {
       if (options.stop.aborted) return over('interrupted', interruptionFailure(options.stop, nothingDown));
       if (!(error instanceof AgentError)) throw error;
       if (error.kind === 'busy') return joined(run, error);
+      if (error.kind === 'not_due') return { kind: 'not_due', why: error.message };
       if (!error.outcomeUnknown || attempt >= askTimes) return over('aborted', withState(error));
       await ports.clock.sleep(options.bounds.pollRetryMs * attempt, options.stop);
     }

@@ -9,6 +9,8 @@ export interface BackupOptions {
   storage: string | null;
   /** A job that the agent has offered (`due`): followed without asking for another. */
   jobId: string | null;
+  /** Nobody asked for this run but the agent's `due`: where that does not hold any more, there is no run. */
+  onlyIfDue: boolean;
   /** False: return once the apps are back, do not follow the archive. */
   wait: boolean;
   /** Aborts at the first SIGINT or SIGTERM; its reason is the `Interruption`. */

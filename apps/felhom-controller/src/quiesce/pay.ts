@@ -3,7 +3,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { QuiesceBounds } from './bounds.ts';
 import type { Debt } from './marker.ts';
 import { type Dependencies, dependenciesAmong } from './order.ts';
-import { type DebtTracker, newTracker, payOne } from './pay-one.ts';
+import { type DebtTracker, newTracker, type PayContext, payOne } from './pay-one.ts';
 import { debtAsOrdered } from './plan.ts';
 import { stopAll } from './stop.ts';
 import { waitForDependencies } from './wait-dependencies.ts';
@@ -58,13 +58,14 @@ export async function payDebts(ports: PayPorts, debts: readonly Debt[], options:
   const { bounds } = options;
   const trackers = debts.map((debt) => newTracker(debt, options.known?.get(debt.id)));
   const dependencies = dependenciesAmong(debts.map(debtAsOrdered));
+  const context: PayContext = { ...options, trackers, renewals: new Map() };
   const endMs = clock.monotonicMs() + bounds.payRetryMs;
   await endStopsInFlight(ports, trackers, dependencies, options);
-  await payRound(ports, trackers, dependencies, options);
+  await payRound(ports, dependencies, context);
   let pauseMs = bounds.payBackoffMs;
   while (trackers.some(({ paid }) => paid === null) && clock.monotonicMs() + pauseMs < endMs) {
     await clock.sleep(pauseMs);
-    await payRound(ports, trackers, dependencies, options);
+    await payRound(ports, dependencies, context);
     pauseMs = Math.min(pauseMs * 2, bounds.payBackoffLimitMs);
   }
   return {
@@ -96,12 +97,8 @@ async function endStopsInFlight(
 }
 
 /** One try for everything unpaid, each as soon as what it needs is up. */
-async function payRound(
-  ports: PayPorts,
-  trackers: readonly DebtTracker[],
-  dependencies: Dependencies,
-  options: PayOptions,
-): Promise<void> {
+async function payRound(ports: PayPorts, dependencies: Dependencies, context: PayContext): Promise<void> {
+  const { trackers, bounds } = context;
   const byId = new Map(trackers.map((tracker) => [tracker.debt.id, tracker]));
   const tasks = new Map<string, Promise<void>>();
   const begin = (tracker: DebtTracker): Promise<void> => {
@@ -114,9 +111,9 @@ async function payRound(
     const task = (async () => {
       if (needs.length > 0) {
         await Promise.all(needs.map((need) => begin(need.tracker)));
-        if (tracker.paid === null) await waitForDependencies(ports, needs, options.bounds.dependencyHealthMs);
+        if (tracker.paid === null) await waitForDependencies(ports, needs, bounds.dependencyHealthMs);
       }
-      if (tracker.paid === null) await payOne(ports, tracker, trackers, options);
+      if (tracker.paid === null) await payOne(ports, tracker, context);
     })();
     tasks.set(tracker.debt.id, task);
     return task;

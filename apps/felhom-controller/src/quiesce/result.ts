@@ -12,8 +12,11 @@ export interface RunResult {
   schema: 'felhom.backup/1';
   run_id: string;
   job_id: string | null;
-  /** `aborted`: nothing was captured for this run. `running`: not waited for (`--no-wait`). */
-  outcome: 'done' | 'failed' | 'aborted' | 'interrupted' | 'running';
+  /**
+   * `aborted`: nothing was captured for this run. `running`: not waited for (`--no-wait`). `not_due`: another backup was made
+   * between the agent's `due` and this run, which therefore took none.
+   */
+  outcome: 'done' | 'failed' | 'aborted' | 'interrupted' | 'running' | 'not_due';
   grade: Grade | null;
   grade_reason: string | null;
   mode: BackupMode | null;
