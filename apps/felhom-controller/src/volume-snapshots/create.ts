@@ -66,7 +66,16 @@ export async function createSnapshot(
 }
 
 function runOptions({ policy, bounds, stop }: CreateOptions): Run['options'] {
-  return { policy, bounds, stop, storage: null, jobId: null, wait: true, wantedGrade: 'app-consistent' };
+  return {
+    policy,
+    bounds,
+    stop,
+    storage: null,
+    jobId: null,
+    onlyIfDue: false,
+    wait: true,
+    wantedGrade: 'app-consistent',
+  };
 }
 
 async function underLock(run: Run, snapshots: VolumeSnapshots, options: CreateOptions): Promise<Partial<CreateEnd>> {
