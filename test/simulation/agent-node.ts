@@ -126,6 +126,7 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
 
   const client: PveClient = {
     node: 'pve1',
+    user: 'felhom@pve!agent',
     guests: {
       list: async () => [status()],
       status: async () => ({ ...status(), haManaged: false }),
@@ -136,6 +137,7 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
         lock: guest.lock,
         options: { [kind === 'lxc' ? 'rootfs' : 'scsi0']: 'local-zfs:volume-101-disk-0,size=8G' },
       }),
+      pending: unused,
       setConfig: unused,
       start: async () => {
         if (guest.lock !== null) violations.push(`a start was asked for while the guest is locked (${guest.lock})`);

@@ -27,5 +27,13 @@ it('has the defaults that docs/architecture.md states', () => {
     guest_cache: 10 * second,
     stuck: hour,
     notes_retry: 30 * second,
+    lock_timeout: 2 * minute,
+    lock_poll: second,
+    shutdown: 3 * minute,
+    task_wait: 10 * minute,
+    recovery_gate: 30 * minute,
+    reconcile_backoff: 10 * minute,
+    stop_grace: 20 * second,
+    pass: 20 * minute,
   });
 });

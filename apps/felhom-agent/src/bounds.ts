@@ -34,6 +34,20 @@ export const boundsSchema = z
     guest_cache: durationMs('10s').describe('how old the list of guests may be'),
     stuck: durationMs('1h').describe('a guest that PVE has locked for longer is called stuck'),
     notes_retry: durationMs('30s').describe('between two tries to write the notes of a backup'),
+    lock_timeout: durationMs('2m').describe(
+      'how long `reconcile --once` waits for locks, backups and tasks of others; the loop looks again in its next pass',
+    ),
+    lock_poll: durationMs('1s').describe('between two looks at a guest that is waited for'),
+    shutdown: durationMs('3m').describe('how long a guest may take to shut down before it is ended hard'),
+    task_wait: durationMs('10m').describe('how long a pass follows one task; after that the next pass looks at it'),
+    recovery_gate: durationMs('30m').describe(
+      'how long the loop tries to resolve what an earlier run left open before its first pass',
+    ),
+    reconcile_backoff: durationMs('10m').describe('the longest pause after passes, or tries at a guest, that failed'),
+    stop_grace: durationMs('20s').describe(
+      'how long a pass that was asked to end follows its tasks; what is left is resolved by the next start',
+    ),
+    pass: durationMs('20m').describe('a pass that takes longer is called hung: the watchdog hears nothing more'),
   })
   .prefault({});
 export type Bounds = z.output<typeof boundsSchema>;

@@ -99,8 +99,30 @@ export const agentConfigSchema = z.strictObject({
       journal: sizeBytes('1MiB').describe(
         'the journal is compacted once it is larger, and twice as large as it was after that',
       ),
+      mutations: z
+        .number()
+        .int()
+        .min(1)
+        .max(64)
+        .default(4)
+        .describe('guests that reconcile changes at a time, on the whole node'),
+      config_reads: z
+        .number()
+        .int()
+        .min(1)
+        .max(64)
+        .default(8)
+        .describe('configurations that reconcile reads at a time'),
+      actions_kept: z.number().int().min(1).default(1_000).describe('ended actions that the journal keeps'),
     })
     .prefault({}),
+  reconcile: z
+    .union([
+      z.literal('off'),
+      z.strictObject({ interval: durationMs('30s').describe('between two passes, give or take 10 %') }),
+    ])
+    .default('off')
+    .describe('keeps the guests of this node as declared, inside serve'),
   bounds: boundsSchema,
 });
 export type AgentConfig = z.output<typeof agentConfigSchema>;

@@ -4,7 +4,7 @@ import type { CommandContext } from './commands/context.ts';
 import { addBackup } from './program/backup.ts';
 import { addConfig } from './program/config.ts';
 import { addGuest } from './program/guest.ts';
-import { addPlan } from './program/reconcile.ts';
+import { addJournal, addPlan, addReconcile } from './program/reconcile.ts';
 import { addServe, addStatus } from './program/service.ts';
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
@@ -26,6 +26,8 @@ export function buildProgram(options: ProgramOptions): Command {
   addBackup(program, context);
   addGuest(program, context);
   addPlan(program, context);
+  addReconcile(program, context);
+  addJournal(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);

@@ -1,12 +1,26 @@
 import { join } from 'node:path';
 import { stateFile } from '@felhom/durable/state-file.ts';
 import { z } from 'zod';
+import { type LastPass, lastPassSchema, lastPassVersion } from './reconcile/last-pass.ts';
 import { type AlertsFile, alertsSchema, alertsVersion } from './serve/alerts.ts';
 import { type GuestsFile, guestsSchema, guestsVersion } from './serve/guests-state.ts';
 
 /** Where each piece of the agent's state lies, for those who write it and those who only look. */
 export function journalPath(stateDir: string): string {
   return join(stateDir, 'journal.jsonl');
+}
+
+/** What reconcile and signed operations did and are doing; several processes write it. */
+export function actionsPath(stateDir: string): string {
+  return join(stateDir, 'actions.jsonl');
+}
+
+export function lastPassFile(stateDir: string) {
+  return stateFile<LastPass>({
+    path: join(stateDir, 'reconcile.json'),
+    version: lastPassVersion,
+    schema: lastPassSchema,
+  });
 }
 
 export function lanesFolder(stateDir: string): string {

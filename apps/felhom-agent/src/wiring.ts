@@ -1,26 +1,18 @@
-import { randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import type { Log } from '@felhom/cli/log.ts';
-import { readSecretFile } from '@felhom/cli/secret-file.ts';
 import { openJournal } from '@felhom/durable/journal.ts';
 import { acquireRunLock, processStartTime } from '@felhom/durable/run-lock.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
 import { chooseGate } from './backup/gate-kind.ts';
 import { createHypervisor } from './backup/hypervisor.ts';
 import { compactRecords, jobRecord } from './backup/job.ts';
 import { socketRootHelper } from './backup/root-helper.ts';
-import type { AgentConfig } from './config.ts';
 import { leavingBrokenAlone } from './desired/broken.ts';
-import { withHolds } from './desired/holds.ts';
-import { placeProvider } from './desired/place.ts';
+import { hostBootId, newId } from './identity.ts';
 import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
-import type { Desired } from './reconcile/model.ts';
-import { observe } from './reconcile/observe.ts';
+import { openClient } from './open-client.ts';
 import { openAlerts } from './serve/alerts.ts';
 import { type AgentApp, createAgentApp } from './serve/app.ts';
 import { openGuestsState } from './serve/guests-state.ts';
@@ -29,36 +21,6 @@ import { ensureCertificate } from './serve/tls.ts';
 import { alertsFile, guestsFile, journalPath, lanesFolder, serveLockPath, servingFile } from './state-files.ts';
 
 /** The one place of the agent that opens real adapters. */
-
-export async function openClient(config: AgentConfig): Promise<PveClient> {
-  const token = await readSecretFile(config.pve.token_file, 'the token for Proxmox VE');
-  const { fingerprint, ca_file: caFile } = config.pve;
-  return createPveClient({
-    url: config.pve.url,
-    node: config.node ?? hostname().split('.')[0] ?? 'localhost',
-    token,
-    tls:
-      fingerprint !== undefined
-        ? { kind: 'fingerprint', fingerprint }
-        : caFile !== undefined
-          ? { kind: 'ca', caFile }
-          : { kind: 'system' },
-    writeTimeoutMs: config.bounds.pve_call + 10_000,
-  });
-}
-
-/** What `plan` needs: the declaration, and one look at the node. Nothing is locked and nothing is written. */
-export async function openPlanning(config: AgentConfig) {
-  const client = await openClient(config);
-  return {
-    desired: withHolds(placeProvider(config.guests), guestsFile(config.state)),
-    look: async (desired: Desired) => {
-      const nowMs = systemClock.nowMs();
-      return { actual: await observe(client, desired, nowMs), openJobs: new Map<number, string>(), nowMs };
-    },
-    close: async () => await client.close(),
-  };
-}
 
 export interface RunningAgent {
   app: AgentApp;
@@ -154,13 +116,4 @@ export async function takeServeLock(stateDir: string): Promise<{ release(): Prom
     message: `${who} uses the state folder ${stateDir}; nothing was started, guests keep running`,
     hint: 'Stop that felhom-agent serve first: systemctl stop felhom-agent',
   });
-}
-
-/** Time first, so that job ids sort by age. */
-function newId(): string {
-  return `${Date.now().toString(36)}-${randomBytes(8).toString('hex')}`;
-}
-
-async function hostBootId(): Promise<string> {
-  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
 }

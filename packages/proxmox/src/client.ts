@@ -17,6 +17,8 @@ export interface PveClientOptions extends PveHttpOptions {
  */
 export interface PveClient {
   readonly node: string;
+  /** Whose tasks are ours: `USER@REALM!TOKEN`, as it stands in a UPID. */
+  readonly user: string;
   readonly guests: PveGuests;
   readonly tasks: PveTasks;
   readonly vzdump: PveVzdump;
@@ -38,6 +40,7 @@ export function createPveClient(options: PveClientOptions): PveClient {
   const http = createPveHttp(options);
   return {
     node,
+    user: options.token.trim().split('=')[0] ?? '',
     guests: pveGuests(http, node),
     tasks: pveTasks(http, node),
     vzdump: pveVzdump(http, node),

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { PveError } from './errors.ts';
 import { type CallOptions, type PveHttp, type PveParams, pvePath } from './http.ts';
 import { type Upid, upidSchema, type Vmid, vmidSchema } from './upid.ts';
-import { nothing, optionalFlag, optionalNumber, optionalText, wireFlag } from './wire.ts';
+import { nothing, optionalFlag, optionalNumber, optionalText, wireFlag, wireNumber } from './wire.ts';
 
 export type GuestKind = 'lxc' | 'qemu';
 
@@ -43,6 +44,17 @@ export interface GuestConfig extends GuestRef {
   options: Readonly<Record<string, string>>;
 }
 
+/** A configuration with what is in force and what waits for a restart, from one read. */
+export interface GuestPending extends GuestRef {
+  /** Of the file as a whole, pending changes included. */
+  digest: string;
+  lock: string | null;
+  /** Option to value, in force now. */
+  live: Readonly<Record<string, string>>;
+  /** The same with everything applied that waits for a restart; equal to `live` where nothing waits. */
+  pending: Readonly<Record<string, string>>;
+}
+
 export interface GuestConfigChange {
   /** The digest of the configuration that the change was planned on. */
   digest: string;
@@ -60,6 +72,8 @@ export interface PveGuests {
    * point of a running CT stays pending, and vzdump uses the live one). Fault `not-found` as above.
    */
   config(guest: GuestRef, options?: CallOptions & { current?: boolean }): Promise<GuestConfig>;
+  /** Both forms of the configuration (GET …/pending, GuestHelpers.pm config_with_pending_array). Fault `not-found` as above. */
+  pending(guest: GuestRef, options?: CallOptions): Promise<GuestPending>;
   /** Writes at once, running or stopped. Faults: `stale-digest`, `locked`, `parameter`, `permission`, `lock-timeout`. */
   setConfig(guest: GuestRef, change: GuestConfigChange, options?: CallOptions): Promise<void>;
   /** Fault `already-running`. For an unknown or locked guest the *task* fails, not the call. */
@@ -94,6 +108,15 @@ const listItem = z.object({
 });
 const currentItem = listItem.extend({ ha: z.object({ managed: optionalFlag }).nullish() });
 const configSchema = z.record(z.string(), z.unknown()).and(z.object({ digest: z.string() }));
+const pendingSchema = z.array(
+  z.object({
+    key: z.string(),
+    value: z.union([z.string(), z.number(), z.boolean()]).optional(),
+    pending: z.union([z.string(), z.number(), z.boolean()]).optional(),
+    /** 2: by force. */
+    delete: wireNumber.optional(),
+  }),
+);
 const featureSchema = z.object({ hasFeature: wireFlag });
 
 /** The guests of `node`. */
@@ -131,6 +154,11 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
       } as const;
       return toConfig(guest, (await http.call({ ...call, ...options })).data);
     },
+    pending: async (guest, options = {}) => {
+      const call = { method: 'GET', path: `${guestPath(guest)}/pending`, schema: pendingSchema } as const;
+      const { data } = await http.call({ ...call, ...options });
+      return toPending(guest, data, call.path);
+    },
     setConfig: async (guest, { digest, set = {}, remove = [] }, options = {}) => {
       const params = { ...set, digest, delete: remove.length === 0 ? undefined : remove.join(',') };
       await http.call({ method: 'PUT', path: `${guestPath(guest)}/config`, params, schema: nothing, ...options });
@@ -149,6 +177,21 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
       return (await http.call({ ...call, ...options })).data.hasFeature;
     },
   };
+}
+
+/** PVE lists every option once, `digest` and `lock` among them (recorded). */
+function toPending({ vmid, kind }: GuestRef, items: z.infer<typeof pendingSchema>, path: string): GuestPending {
+  const live: Record<string, string> = {};
+  const pending: Record<string, string> = {};
+  for (const item of items) {
+    if (item.value !== undefined) live[item.key] = String(item.value);
+    const next = item.delete !== undefined ? undefined : (item.pending ?? item.value);
+    if (next !== undefined) pending[item.key] = String(next);
+  }
+  const { digest, lock } = live;
+  if (digest !== undefined) return { vmid, kind, digest, lock: lock ?? null, live, pending };
+  const text = 'the configuration came without a digest';
+  throw new PveError({ fault: { kind: 'misbehaves' }, call: `GET ${path}`, text });
 }
 
 function toStatus(kind: GuestKind, item: z.infer<typeof listItem>): GuestStatus {

@@ -61,7 +61,7 @@ export async function backupList(context: CommandContext, vmids: readonly number
   const storages = new Set(
     wanted.flatMap((vmid) => policiesOf(config, guests.get(vmid)).map((policy) => policy.storage)),
   );
-  const { openClient } = await import('../wiring.ts');
+  const { openClient } = await import('../open-client.ts');
   const client = await openClient(config);
   try {
     const listed = await Promise.all([...storages].map(async (name) => await client.storage.backups(name)));

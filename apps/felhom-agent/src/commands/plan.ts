@@ -16,7 +16,7 @@ export interface PlanFlags {
 /** `plan`, and `reconcile --dry-run`: shows what a pass would do, and does nothing. */
 export async function planCommand(context: CommandContext, flags: PlanFlags): Promise<void> {
   const { config } = await loadConfig(context.flags.config);
-  const { openPlanning } = await import('../wiring.ts');
+  const { openPlanning } = await import('../reconcile/wiring.ts');
   const { desired, look, close } = await openPlanning(config);
   try {
     const wanted = await desired.read();

@@ -17,6 +17,67 @@ export function addPlan(program: Command, context: ContextOf): void {
     });
 }
 
+interface ReconcileFlags extends PlanningFlags {
+  once?: boolean;
+  interval?: string;
+  dryRun?: boolean;
+  lockTimeout?: string;
+}
+
+export function addReconcile(program: Command, context: ContextOf): void {
+  planningOptions(program.command('reconcile'))
+    .description('make the guests of this node as declared')
+    .option('--once', 'one pass, for cron and timers')
+    .option('--interval <time>', 'a pass every so often (30s), until SIGTERM')
+    .option('--dry-run', 'show what a pass would do, as plan does')
+    .option('--lock-timeout <time>', 'how long to wait for locks, backups and tasks of others (default 2m with --once)')
+    .addHelpText('after', example('felhom-agent reconcile --once\n  felhom-agent reconcile --interval 30s'))
+    .action(async (vmids: number[], flags: ReconcileFlags) => {
+      const { reconcileCommand } = await import('../commands/reconcile.ts');
+      await reconcileCommand(context(), {
+        ...planFlags(vmids, flags),
+        once: flags.once === true,
+        interval: flags.interval,
+        dryRun: flags.dryRun === true,
+        lockTimeout: flags.lockTimeout,
+      });
+    });
+}
+
+export function addJournal(program: Command, context: ContextOf): void {
+  const journal = program
+    .command('journal')
+    .description('what was done to guests, and what is not known to have ended');
+  journal
+    .command('list')
+    .description('list actions, newest first; reads state only')
+    .argument('[vmid...]', 'guests (default: all)', vmidList)
+    .option('--open', 'only those that nobody saw the end of')
+    .option('--last <n>', 'how many (default 50)', count)
+    .addHelpText('after', example('felhom-agent journal list 101 --open'))
+    .action(async (vmids: number[], flags: { open?: boolean; last?: number }) => {
+      const { journalList } = await import('../commands/journal.ts');
+      await journalList(context(), { vmids, open: flags.open === true, last: flags.last ?? 50 });
+    });
+  journal
+    .command('show')
+    .description('show one action')
+    .argument('<id>', 'its id')
+    .addHelpText('after', example('felhom-agent journal show mfx3k2-0011223344556677'))
+    .action(async (id: string) => {
+      const { journalShow } = await import('../commands/journal.ts');
+      await journalShow(context(), id);
+    });
+  program
+    .command('recover')
+    .description('look what became of actions that nobody saw the end of; changes no guest')
+    .addHelpText('after', example('felhom-agent recover'))
+    .action(async () => {
+      const { recoverCommand } = await import('../commands/recover.ts');
+      await recoverCommand(context());
+    });
+}
+
 function planningOptions(command: Command): Command {
   return command
     .argument('[vmid...]', 'guests (default: all that are declared)', vmidList)
@@ -36,5 +97,5 @@ function planFlags(vmids: readonly number[], flags: PlanningFlags) {
 
 function count(text: string): number {
   if (/^\d{1,6}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError('Give a whole number of guests.');
+  throw new InvalidArgumentError('Give a whole number.');
 }

@@ -39,6 +39,7 @@ const intent = (id: string, more: Partial<Intent> = {}): Omit<Intent, 'kind' | '
   by: 'reconcile',
   pid: 1,
   boot_id: 'boot',
+  boot_ms: 1,
   known: [],
   ...more,
 });

@@ -55,6 +55,8 @@ export const intentRecord = z.object({
   /** The process that began it, for people. Whether it lives is told by the guest's lane alone. */
   pid: z.number().int(),
   boot_id: z.string(),
+  /** Milliseconds since that boot: how old an intent is must not depend on a clock that jumps. */
+  boot_ms: z.number(),
   /** Tasks of the guest that were there already just before the call: none of them is ours. */
   known: z.array(z.string()),
 });

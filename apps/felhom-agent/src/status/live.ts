@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { askServe } from '../commands/host-client.ts';
 import { type Loaded, loadConfig } from '../load-config.ts';
-import { openClient } from '../wiring.ts';
+import { openClient } from '../open-client.ts';
 
 export interface Live {
   answer: { serving: boolean; pve_version: string | null };

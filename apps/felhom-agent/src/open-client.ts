@@ -1,0 +1,22 @@
+import { hostname } from 'node:os';
+import { readSecretFile } from '@felhom/cli/secret-file.ts';
+import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
+import type { AgentConfig } from './config.ts';
+
+/** The client of this node. Throws Failure `config_invalid` or `refused` for a token that cannot be read. */
+export async function openClient(config: AgentConfig): Promise<PveClient> {
+  const token = await readSecretFile(config.pve.token_file, 'the token for Proxmox VE');
+  const { fingerprint, ca_file: caFile } = config.pve;
+  return createPveClient({
+    url: config.pve.url,
+    node: config.node ?? hostname().split('.')[0] ?? 'localhost',
+    token,
+    tls:
+      fingerprint !== undefined
+        ? { kind: 'fingerprint', fingerprint }
+        : caFile !== undefined
+          ? { kind: 'ca', caFile }
+          : { kind: 'system' },
+    writeTimeoutMs: config.bounds.pve_call + 10_000,
+  });
+}

@@ -1,0 +1,27 @@
+import { z } from 'zod';
+
+export const guestOutcome = z.enum(['in_sync', 'applied', 'failed', 'deferred', 'held', 'absent', 'elsewhere']);
+export type GuestOutcome = z.infer<typeof guestOutcome>;
+
+/** What is remembered of the newest pass (`reconcile.json`). */
+export const lastPassSchema = z.object({
+  pass_id: z.string(),
+  started_at: z.iso.datetime(),
+  ended_at: z.iso.datetime(),
+  outcome: z.enum(['in_sync', 'applied', 'incomplete', 'failed', 'refused']),
+  declared: z.number().int(),
+  /** Guests that are not as declared, and since when. */
+  guests: z.array(
+    z.object({
+      vmid: z.number().int(),
+      outcome: guestOutcome,
+      reason: z.string().nullable(),
+      hint: z.string().nullable(),
+      since: z.iso.datetime(),
+    }),
+  ),
+  /** PVE's locks on declared guests, and since when they are known. */
+  locks: z.array(z.object({ vmid: z.number().int(), lock: z.string(), since: z.iso.datetime() })),
+});
+export type LastPass = z.infer<typeof lastPassSchema>;
+export const lastPassVersion = 1;

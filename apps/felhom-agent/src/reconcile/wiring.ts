@@ -1,0 +1,107 @@
+import type { Log } from '@felhom/cli/log.ts';
+import { openSharedJournal } from '@felhom/durable/shared-journal.ts';
+import { systemClock } from '@felhom/kernel/clock.ts';
+import type { Failure } from '@felhom/kernel/failure.ts';
+import { openJobsIn } from '../backup/open-jobs.ts';
+import type { AgentConfig } from '../config.ts';
+import { withHolds } from '../desired/holds.ts';
+import { placeProvider } from '../desired/place.ts';
+import { hostBootId, newId } from '../identity.ts';
+import { fileLanes } from '../lanes/lanes.ts';
+import { openClient } from '../open-client.ts';
+import { actionsPath, guestsFile, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
+import { actionJournal } from './action-journal.ts';
+import { actionRecord, keepActions } from './action-record.ts';
+import type { Desired } from './model.ts';
+import { observe } from './observe.ts';
+import type { PassMemory, ReconcileLimits, ReconcilePorts } from './ports.ts';
+
+/** The real ports of reconcile, and what lets go of them. */
+export interface OpenReconcile {
+  ports: ReconcilePorts;
+  limits: ReconcileLimits;
+  close(): Promise<void>;
+}
+
+/** Throws Failure `state_unwritable` where the journal cannot be opened: then nothing may be done. */
+export async function openReconcile(
+  config: AgentConfig,
+  { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void },
+): Promise<OpenReconcile> {
+  const bootId = await hostBootId();
+  const journal = await openSharedJournal({
+    path: actionsPath(config.state),
+    schema: actionRecord,
+    keep: (records) => keepActions(records, config.limits.actions_kept),
+    onFatal,
+  });
+  for (const problem of journal.problems) log.warn(problem);
+  const client = await openClient(config);
+  const ports: ReconcilePorts = {
+    pve: client,
+    desired: declaredIn(config),
+    journal: actionJournal(journal, systemClock),
+    lanes: fileLanes(lanesFolder(config.state), 'reconcile'),
+    openJobs: openJobsIn(journalPath(config.state), bootId),
+    memory: passMemory(config.state, log),
+    clock: systemClock,
+    newId,
+    process: { pid: process.pid, bootId, upMs: () => Number(process.hrtime.bigint() / 1_000_000n) },
+    log: (message, fields) => log.info(message, fields),
+  };
+  return {
+    ports,
+    limits: limitsOf(config),
+    close: async () => {
+      await client.close();
+      await journal.close();
+    },
+  };
+}
+
+/** What `plan` needs: the declaration, and one look at the node. Nothing is locked and nothing is written. */
+export async function openPlanning(config: AgentConfig) {
+  const client = await openClient(config);
+  const openJobs = openJobsIn(journalPath(config.state), await hostBootId());
+  return {
+    desired: declaredIn(config),
+    look: async ({ guests }: Desired) => {
+      const nowMs = systemClock.nowMs();
+      const actual = await observe(client, guests, { nowMs, reads: config.limits.config_reads });
+      return { actual, openJobs: await openJobs(), nowMs };
+    },
+    close: async () => await client.close(),
+  };
+}
+
+function declaredIn(config: AgentConfig) {
+  return withHolds(placeProvider(config.guests), guestsFile(config.state));
+}
+
+function limitsOf({ bounds, limits }: AgentConfig): ReconcileLimits {
+  return {
+    lockPollMs: bounds.lock_poll,
+    stuckMs: bounds.stuck,
+    shutdownMs: bounds.shutdown,
+    taskWaitMs: bounds.task_wait,
+    taskPollMs: bounds.task_poll,
+    lostStartMs: bounds.lost_start,
+    stopGraceMs: bounds.stop_grace,
+    mutations: limits.mutations,
+    configReads: limits.config_reads,
+  };
+}
+
+/** A record that cannot be read costs the age of locks: it is told, and written anew. */
+function passMemory(stateDir: string, log: Log): PassMemory {
+  const file = lastPassFile(stateDir);
+  return {
+    read: async () => {
+      const found = await file.read();
+      if (found.kind === 'present') return found.value;
+      if (found.kind !== 'absent') log.warn('the record of the last pass cannot be read; it is written anew');
+      return null;
+    },
+    write: async (pass) => await file.write(pass),
+  };
+}
