@@ -1,16 +1,14 @@
 import { flag, integer, type ParamSpec, type ParamSpecs, text } from '../http/parameters.ts';
+import { dnsName, memoryText, startupOrder, tagList } from './formats.ts';
 
 const description: ParamSpec = { type: 'string', maxLength: 8192 };
 const common: ParamSpecs = {
   description,
   onboot: flag,
   protection: flag,
-  startup: text,
-  tags: text,
+  startup: { type: 'string', format: startupOrder },
+  tags: { type: 'string', format: tagList },
   hookscript: text,
-  cores: { type: 'integer', min: 1, max: 8192 },
-  cpulimit: text,
-  cpuunits: integer,
   arch: text,
   ostype: text,
   nameserver: text,
@@ -19,9 +17,12 @@ const common: ParamSpecs = {
 
 const lxc: ParamSpecs = {
   ...common,
+  cores: { type: 'integer', min: 1, max: 8192 },
+  cpulimit: { type: 'number', min: 0, max: 8192 },
+  cpuunits: { type: 'integer', min: 0, max: 500_000 },
   memory: { type: 'integer', min: 16 },
   swap: { type: 'integer', min: 0 },
-  hostname: { type: 'string', maxLength: 255 },
+  hostname: { type: 'string', maxLength: 255, format: dnsName },
   unprivileged: flag,
   features: text,
   rootfs: text,
@@ -37,8 +38,12 @@ const lxc: ParamSpecs = {
 
 const qemu: ParamSpecs = {
   ...common,
-  name: text,
-  memory: text,
+  cores: { type: 'integer', min: 1 },
+  cpulimit: { type: 'number', min: 0, max: 128 },
+  cpuunits: { type: 'integer', min: 1, max: 262_144 },
+  name: { type: 'string', format: dnsName },
+  memory: { type: 'string', format: memoryText },
+  hotplug: text,
   sockets: { type: 'integer', min: 1 },
   balloon: integer,
   kvm: flag,
@@ -60,7 +65,10 @@ export function configSchema(kind: 'lxc' | 'qemu'): ParamSpecs {
   return kind === 'lxc' ? lxc : qemu;
 }
 
-/** What applies at once to a running guest; the rest waits in `[pve:pending]`. */
+/**
+ * What applies at once to a running guest (pve-container LXC/Config.pm vmconfig_hotplug_pending, qemu-server
+ * QemuServer.pm vmconfig_hotplug_pending); the rest waits in `[pve:pending]`.
+ */
 export function hotOptions(kind: 'lxc' | 'qemu'): readonly string[] {
   const both = ['onboot', 'startup', 'protection', 'tags', 'hookscript', 'cpulimit', 'cpuunits', 'description'];
   const own =

@@ -37,8 +37,12 @@ export function isNumberOption(kind: 'lxc' | 'qemu', key: string): boolean {
   return (kind === 'lxc' ? lxcNumbers : qemuNumbers).has(key);
 }
 
-/** The description as it reads back after being stored; null when nothing is left of it. */
+/**
+ * The description as it reads back after being stored; null when nothing is left of it. The text 0 is
+ * false for Perl: write_pct_config and write_vm_config write no comment for it.
+ */
 export function storedDescription(kind: 'lxc' | 'qemu', text: string): string | null {
+  if (text === '0') return null;
   if (kind === 'qemu') return text.replace(/\s+$/, '') || null;
   const kept = text.replace(/\n+$/, '');
   return kept === '' ? null : `${kept}\n`;

@@ -11,7 +11,7 @@ export function diskBytes(guest: GuestRecord): number {
 }
 
 export function memoryBytes(guest: GuestRecord): number {
-  return Number(guest.config['memory'] ?? 512) * mebibyte;
+  return Number(String(guest.config['memory'] ?? 512).replace(/^current=/, '')) * mebibyte;
 }
 
 export function swapBytes(guest: GuestRecord): number {

@@ -3,12 +3,14 @@ import type { RawParams, RawValue } from './request-body.ts';
 
 /** What a route accepts for one parameter, and the words for what it does not accept (recorded). */
 export interface ParamSpec {
-  type: 'string' | 'integer' | 'boolean' | 'list';
+  type: 'string' | 'integer' | 'number' | 'boolean' | 'list';
   required?: boolean;
   min?: number;
   max?: number;
   maxLength?: number;
   oneOf?: readonly string[];
+  /** What PVE says of a text that is not of the registered format; null where it is. */
+  format?: (value: string) => string | null;
 }
 export type ParamSpecs = Readonly<Record<string, ParamSpec>>;
 export type Params = Record<string, string | number | string[]>;
@@ -64,7 +66,8 @@ function check(spec: ParamSpec, value: RawValue): string | number | string[] | {
   if (spec.type === 'list') return Array.isArray(value) ? value.map(String) : [String(value)];
   if (spec.type === 'boolean') return checkBoolean(value);
   if (Array.isArray(value)) return { error: `type check ('${spec.type}') failed - got 'ARRAY'` };
-  return spec.type === 'integer' ? checkInteger(spec, String(value)) : checkString(spec, String(value));
+  if (spec.type === 'integer') return checkInteger(spec, String(value));
+  return spec.type === 'number' ? checkNumber(spec, String(value)) : checkString(spec, String(value));
 }
 
 function checkBoolean(value: RawValue): number | { error: string } {
@@ -76,9 +79,19 @@ function checkBoolean(value: RawValue): number | { error: string } {
 function checkInteger(spec: ParamSpec, value: string): number | { error: string } {
   if (!/^-?\d+$/.test(value)) return { error: `type check ('integer') failed - got '${value}'` };
   const number = Number(value);
+  return outOfRange(spec, number) ?? number;
+}
+
+/** A number stays the text that it came as: so it is written to the file, and so it is answered. */
+function checkNumber(spec: ParamSpec, value: string): string | { error: string } {
+  if (!/^\d+(\.\d+)?$/.test(value)) return { error: `type check ('number') failed - got '${value}'` };
+  return outOfRange(spec, Number(value)) ?? value;
+}
+
+function outOfRange(spec: ParamSpec, number: number): { error: string } | null {
   if (spec.min !== undefined && number < spec.min) return { error: `value must have a minimum value of ${spec.min}` };
   if (spec.max !== undefined && number > spec.max) return { error: `value must have a maximum value of ${spec.max}` };
-  return number;
+  return null;
 }
 
 function checkString(spec: ParamSpec, value: string): string | { error: string } {
@@ -88,5 +101,7 @@ function checkString(spec: ParamSpec, value: string): string | { error: string }
   if (spec.oneOf !== undefined && !spec.oneOf.includes(value)) {
     return { error: `value '${value}' does not have a value in the enumeration '${spec.oneOf.join(', ')}'` };
   }
+  const wrong = spec.format?.(value) ?? null;
+  if (wrong !== null) return { error: `invalid format - ${wrong}\n` };
   return value;
 }

@@ -1,5 +1,6 @@
 import { type Caller, require } from '../auth.ts';
 import { configSchema, hotOptions, readOnlyOptions, requiredOptions } from '../guests/config-schema.ts';
+import { uniqueTags } from '../guests/formats.ts';
 import { type ConfigValue, digestOf, storedDescription } from '../guests/guest-config.ts';
 import type { GuestRecord } from '../guests/guest-record.ts';
 import { failure, forbidden, parameterError } from '../http/api-error.ts';
@@ -143,14 +144,15 @@ function checkDeletes(guest: GuestRecord, deleted: readonly string[]): void {
   }
 }
 
-function setOption(guest: GuestRecord, key: string, value: ConfigValue): void {
+function setOption(guest: GuestRecord, key: string, given: ConfigValue): void {
+  const value = key === 'tags' ? uniqueTags(String(given)) : given;
   if (key === 'description') {
     const stored = storedDescription(guest.kind, String(value));
     if (stored === null) delete guest.description;
     else guest.description = stored;
     return;
   }
-  if (guest.running && !isHot(guest, key)) {
+  if (guest.running && !isHot(guest, key) && String(guest.config[key]) !== String(value)) {
     guest.pending[key] = value;
     return;
   }
@@ -167,8 +169,9 @@ function removeOption(guest: GuestRecord, key: string): void {
   }
 }
 
-/** A new mount point is plugged in at once; a changed one waits for a restart. */
+/** A new mount point is plugged in at once; a changed one waits for a restart. A VM takes memory where `hotplug` names it. */
 function isHot(guest: GuestRecord, key: string): boolean {
+  if (key === 'memory' && /\bmemory\b/.test(String(guest.config['hotplug'] ?? ''))) return true;
   return hotOptions(guest.kind).includes(key) || (/^(mp|net)\d+$/.test(key) && guest.config[key] === undefined);
 }
 

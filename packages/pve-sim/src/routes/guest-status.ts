@@ -71,6 +71,8 @@ export function describeGuest(guest: GuestRecord): GuestStatus {
     ha: { managed: 0 },
     ...(running ? { pid: guest.pid } : {}),
     ...(guest.lock === undefined ? {} : { lock: guest.lock }),
+    ...(guest.config['template'] === 1 ? { template: 1 } : {}),
+    ...(guest.config['tags'] === undefined ? {} : { tags: guest.config['tags'] }),
   };
   if (kind === 'qemu') return { ...common, qmpstatus: running ? 'running' : 'stopped', memhost: 0 };
   const pressure = {
