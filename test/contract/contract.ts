@@ -1,4 +1,5 @@
 import { describe } from 'vitest';
+import { describeFields } from './suite/fields.ts';
 import { describeGuests } from './suite/guests.ts';
 import { describeStorage } from './suite/storage.ts';
 import { describeTasks } from './suite/tasks.ts';
@@ -14,6 +15,7 @@ export function describeContract(target: ContractTarget): void {
   describe(`against ${target.name}`, () => {
     describeWire(target);
     describeGuests(target);
+    describeFields(target);
     describeTasks(target);
     describeStorage(target);
     describeVzdump(target);

@@ -4,7 +4,8 @@ import { realTarget } from './targets.ts';
 
 /**
  * Against any real node: FELHOM_PVE_URL, _TOKEN, _FINGERPRINT, _NODE, _STORAGE and _TEST_VMID. The guest is
- * stopped and started, and backed up about ten times; what that leaves on the storage is deleted at the end.
+ * stopped and started, and backed up about ten times; what that leaves on the storage is deleted at the end. Its
+ * managed options are changed, and put back at the end.
  */
 const target = realTarget();
 if ('missing' in target) {

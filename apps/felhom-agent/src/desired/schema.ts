@@ -65,6 +65,8 @@ const description = z
   .refine((text) => !/[\u0000\p{Surrogate}]/u.test(text), 'expected text without NUL and without halves of characters')
   .refine((text) => Array.from(text).length <= 8192, 'expected 8192 characters at most');
 
+const cpulimitRange = 'expected a number from 0.01 to 8192, or 0';
+
 export const desiredSchema = z
   .strictObject({
     state: z.enum(['running', 'stopped']).optional().describe('whether it runs; not named: a person decides'),
@@ -96,9 +98,10 @@ export const desiredSchema = z
     startup: startup.optional().describe('its place when the node starts and stops'),
     protection: flag('refuse to destroy it').optional(),
     cpulimit: z
-      .number('expected a number from 0 to 8192')
-      .min(0, 'expected a number from 0 to 8192')
-      .max(8192, 'expected a number from 0 to 8192')
+      .number(cpulimitRange)
+      .max(8192, cpulimitRange)
+      // Less than a hundredth is less than the millisecond that the kernel gives out (cpu.max).
+      .refine((value) => value === 0 || value >= 0.01, cpulimitRange)
       .refine((value) => Number(value.toFixed(3)) === value, 'expected three decimals at most')
       .transform((value): FieldValue => String(value))
       .optional()

@@ -88,7 +88,7 @@ export const cpulimitField: ManagedField = {
   effect: atOnce,
   show: (value) => (value === '0' ? 'no limit' : plain(value)),
   doc: {
-    takes: 'a number from 0 (no limit) to 8192 (VMs: 128), three decimals at most',
+    takes: 'a number from 0.01 to 8192 (VMs: 128) with three decimals at most, or 0 for no limit',
     absent: '0, no limit',
     same: 'number and text, `1.50` and `1.5`',
     effect: live,
