@@ -151,6 +151,7 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
       shutdown: unused,
       stop: unused,
       feature: async () => true,
+      snapshots: async () => [],
     },
     tasks: {
       status: async (upid) => toItem(find(upid)),
@@ -217,6 +218,7 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
       setProtected: unused,
     },
     nodes: { version: unused, status: unused, clockSeconds: unused, clusterGuests: async () => [] },
+    irreversible: { destroyGuest: unused, deleteBackup: unused, rollback: unused, restoreOver: unused },
     close: async () => undefined,
   };
   return {

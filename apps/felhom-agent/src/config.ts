@@ -79,6 +79,10 @@ export const agentConfigSchema = z.strictObject({
     .describe(
       'socket of the root helper, such as /run/felhom-root/helper.sock: it thaws a container whose snapshot hangs',
     ),
+  signers: z
+    .union([z.string(), z.array(z.string()).max(64)])
+    .default([])
+    .describe('who may sign irreversible operations: lines of `operation keygen`, or a folder of *.pub files'),
   pve_jobs: z.enum(['gate', 'require_quiesce', 'ignore']).default('gate').describe("what is done with PVE's own jobs"),
   defaults: z.strictObject({ backup: backupPolicy.optional() }).default({}),
   preflight: z

@@ -4,6 +4,7 @@ import type { CommandContext } from './commands/context.ts';
 import { addBackup } from './program/backup.ts';
 import { addConfig } from './program/config.ts';
 import { addGuest } from './program/guest.ts';
+import { addOperation } from './program/operation.ts';
 import { addJournal, addPlan, addReconcile } from './program/reconcile.ts';
 import { addServe, addStatus } from './program/service.ts';
 
@@ -28,6 +29,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addPlan(program, context);
   addReconcile(program, context);
   addJournal(program, context);
+  addOperation(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);

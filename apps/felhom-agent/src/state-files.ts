@@ -27,6 +27,11 @@ export function lanesFolder(stateDir: string): string {
   return join(stateDir, 'lanes');
 }
 
+/** Who this agent is to those who sign, and what it did of what they signed. */
+export function operationsPath(stateDir: string): string {
+  return join(stateDir, 'operations.json');
+}
+
 export function serveLockPath(stateDir: string): string {
   return join(stateDir, 'serve.lock');
 }

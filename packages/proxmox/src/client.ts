@@ -1,6 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type PveGuests, pveGuests } from './guests.ts';
 import { createPveHttp, type PveHttpOptions } from './http.ts';
+import { type PveIrreversible, pveIrreversible } from './irreversible.ts';
 import { type PveNodes, pveNodes } from './nodes.ts';
 import { type PveStorage, pveStorage } from './storage.ts';
 import { type PveTasks, pveTasks } from './tasks.ts';
@@ -24,6 +25,7 @@ export interface PveClient {
   readonly vzdump: PveVzdump;
   readonly storage: PveStorage;
   readonly nodes: PveNodes;
+  readonly irreversible: PveIrreversible;
   /** Ends every connection; calls under way fail. */
   close(): Promise<void>;
 }
@@ -46,6 +48,7 @@ export function createPveClient(options: PveClientOptions): PveClient {
     vzdump: pveVzdump(http, node),
     storage: pveStorage(http, node),
     nodes: pveNodes(http, node),
+    irreversible: pveIrreversible(http, node),
     close: () => http.close(),
   };
 }

@@ -62,6 +62,14 @@ export interface GuestConfigChange {
   remove?: readonly string[];
 }
 
+/** A snapshot by hand, or vzdump's own (`vzdump`). */
+export interface GuestSnapshot {
+  name: string;
+  /** Seconds since the epoch at which it was taken; null where PVE does not tell. */
+  takenSeconds: number | null;
+  description: string;
+}
+
 export interface PveGuests {
   /** Every guest of the node that the token may see; `[]` where it may see none (lists are filtered, not refused). */
   list(options?: CallOptions): Promise<GuestStatus[]>;
@@ -90,6 +98,8 @@ export interface PveGuests {
    * to false although vzdump, which looks only at what it includes, takes one; and true is no promise.
    */
   feature(guest: GuestRef, feature: 'snapshot' | 'clone' | 'copy', options?: CallOptions): Promise<boolean>;
+  /** Without the present state, which PVE lists as `current`. */
+  snapshots(guest: GuestRef, options?: CallOptions): Promise<GuestSnapshot[]>;
 }
 
 const listItem = z.object({
@@ -118,6 +128,7 @@ const pendingSchema = z.array(
   }),
 );
 const featureSchema = z.object({ hasFeature: wireFlag });
+const snapshotsSchema = z.array(z.object({ name: z.string(), snaptime: optionalNumber, description: optionalText }));
 
 /** The guests of `node`. */
 export function pveGuests(http: PveHttp, node: string): PveGuests {
@@ -175,6 +186,13 @@ export function pveGuests(http: PveHttp, node: string): PveGuests {
         schema: featureSchema,
       } as const;
       return (await http.call({ ...call, ...options })).data.hasFeature;
+    },
+    snapshots: async (guest, options = {}) => {
+      const call = { method: 'GET', path: `${guestPath(guest)}/snapshot`, schema: snapshotsSchema } as const;
+      const { data } = await http.call({ ...call, ...options });
+      return data
+        .filter(({ name }) => name !== 'current')
+        .map(({ name, snaptime, description }) => ({ name, takenSeconds: snaptime, description: description ?? '' }));
     },
   };
 }

@@ -248,6 +248,7 @@ describe('storages', () => {
       notes: 'one\ntwo',
       protected: false,
       sizeBytes: 512,
+      path: '/x',
     });
     await expect(pve.storage.backup('no volid')).rejects.toMatchObject({ fault: { kind: 'not-found' } });
   });
@@ -268,6 +269,55 @@ describe('the node', () => {
     expect(await pve.nodes.clusterGuests()).toMatchObject([
       { vmid: 104, kind: 'lxc', node: 'alpha', haState: 'started', lock: null },
       { vmid: 105, kind: 'qemu', node: 'beta', haState: null, lock: 'migrate' },
+    ]);
+  });
+});
+
+describe('what cannot be taken back', () => {
+  const task = 'UPID:alpha:0000A1B2:00C0FFEE:6A0B0C0D:vzdestroy:104:felhom@pve!agent:';
+  const vm = { vmid: parseVmid(105), kind: 'qemu' } as const;
+
+  it('is asked for by one request each, whose task it answers', async () => {
+    const { pve, asked, bodies } = await withAnswers({ '': task });
+    const volid = 'bk:backup/vzdump-lxc-104-a.tar.zst';
+    const { irreversible } = pve;
+    expect(await irreversible.destroyGuest(ct, { purge: true, unreferencedDisks: false })).toBe(task);
+    expect(await irreversible.deleteBackup(volid)).toBe(task);
+    expect(await irreversible.rollback(vm, 'before')).toBe(task);
+    expect(await irreversible.restoreOver({ guest: ct, volid, storage: 'tank' })).toBe(task);
+    expect(await irreversible.restoreOver({ guest: vm, volid: 'bk:backup/x.vma', storage: undefined })).toBe(task);
+    expect(asked).toEqual([
+      'DELETE /api2/json/nodes/alpha/lxc/104?purge=1&destroy-unreferenced-disks=0',
+      'DELETE /api2/json/nodes/alpha/storage/bk/content/bk%3Abackup%2Fvzdump-lxc-104-a.tar.zst',
+      'POST /api2/json/nodes/alpha/qemu/105/snapshot/before/rollback',
+      'POST /api2/json/nodes/alpha/lxc',
+      'POST /api2/json/nodes/alpha/qemu',
+    ]);
+    const forms = bodies.map((body) => Object.fromEntries(new URLSearchParams(body)));
+    expect(forms.slice(3)).toEqual([
+      { vmid: '104', ostemplate: volid, restore: '1', storage: 'tank', force: '1' },
+      { vmid: '105', archive: 'bk:backup/x.vma', force: '1' },
+    ]);
+  });
+
+  it('is not taken for done when the answer is no task', async () => {
+    const { pve } = await withAnswers({ '': null });
+    await expect(pve.irreversible.destroyGuest(ct)).rejects.toMatchObject({ outcomeUnknown: true });
+  });
+});
+
+describe('snapshots', () => {
+  it('are listed with their time, and without the present state', async () => {
+    const { pve } = await withAnswers({
+      '/snapshot': [
+        { name: 'before', snaptime: 1_795_000_000, description: 'two\nlines' },
+        { name: 'broken' },
+        { name: 'current', description: 'You are here!', digest: 'x' },
+      ],
+    });
+    expect(await pve.guests.snapshots(ct)).toEqual([
+      { name: 'before', takenSeconds: 1_795_000_000, description: 'two\nlines' },
+      { name: 'broken', takenSeconds: null, description: '' },
     ]);
   });
 });

@@ -43,6 +43,12 @@ const calls: readonly (readonly [RegExp, (client: PveClient) => Promise<unknown>
     /^(?:start|locked-shutdown-when|locked-stop-when-running|shutdown|stop|lxc-start|qemu-(?:start|stop)|reboot)/,
     (pve) => pve.guests.start(ct),
   ],
+  [/^delete-stopped$/, (pve) => pve.irreversible.destroyGuest(ct)],
+  [/^content-item-delete(?:-protected)?$/, (pve) => pve.irreversible.deleteBackup('bk:backup/x')],
+  [
+    /^restore-(?:new|existing-force|no-storage-param)$/,
+    (pve) => pve.irreversible.restoreOver({ guest: ct, volid: 'bk:backup/x', storage: 'local' }),
+  ],
   [/^(?:vzdump-(?!defaults)|locked-vzdump|unknown-vmid-vzdump)/, (pve) => startBackup(pve)],
 ];
 
@@ -84,7 +90,7 @@ describe('recorded successes', () => {
       .filter(({ name }) => !answered.some((other) => other.name === name))
       .map(({ name }) => name);
     const unasked =
-      /^(?:access-permissions|cluster-(?:nextid|status)|config-pending|nodes$|prunebackups|extractconfig|vzdump-defaults|proto-|task-log-download|snapshot-|delete-|restore-|content-item-delete|qemu-(?:create|config-post))/;
+      /^(?:access-permissions|cluster-(?:nextid|status)|config-pending|nodes$|prunebackups|extractconfig|vzdump-defaults|proto-|task-log-download|snapshot-|content-item-delete-delay|qemu-(?:create|config-post))/;
     expect(left.filter((name) => !unasked.test(name))).toEqual([]);
   });
 });

@@ -46,6 +46,8 @@ export interface BackupDetails {
   notes: string;
   protected: boolean;
   sizeBytes: number | null;
+  /** The file on the node; null where there is none (PBS). */
+  path: string | null;
 }
 
 export interface PveStorage {
@@ -87,7 +89,12 @@ const itemSchema = z.object({
   encrypted: z.unknown().optional(),
 });
 
-const detailsSchema = z.object({ notes: optionalText, protected: optionalFlag, size: optionalNumber });
+const detailsSchema = z.object({
+  notes: optionalText,
+  protected: optionalFlag,
+  size: optionalNumber,
+  path: optionalText,
+});
 
 /** A listing may take a slow storage long: as long as PVE's own inner limit. */
 const listingTimeoutMs = 35_000;
@@ -134,7 +141,8 @@ export function pveStorage(http: PveHttp, node: string): PveStorage {
     },
     backup: async (volid, options = {}) => {
       const { data } = await http.call({ method: 'GET', path: itemPath(volid), schema: detailsSchema, ...options });
-      return { volid, notes: data.notes ?? '', protected: data.protected, sizeBytes: knownSize(data.size) };
+      const path = data.path?.startsWith('/') === true ? data.path : null;
+      return { volid, notes: data.notes ?? '', protected: data.protected, sizeBytes: knownSize(data.size), path };
     },
     setNotes: (volid, notes, options = {}) => put(volid, { notes }, options),
     setProtected: (volid, isProtected, options = {}) => put(volid, { protected: isProtected }, options),

@@ -4,7 +4,7 @@ import { registerSecret } from '@felhom/kernel/redact.ts';
 import { loadConfig } from '../load-config.ts';
 import { hashToken, newToken } from '../serve/auth.ts';
 import { openGuestsState } from '../serve/guests-state.ts';
-import { adoptRefused } from '../serve/identity.ts';
+import { adoptRefused, adoptRestored } from '../serve/identity.ts';
 import { guestsFile } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 import { guestRow } from './guest.ts';
@@ -82,4 +82,39 @@ async function writeNewToken(path: string): Promise<string> {
     });
   }
   return hashToken(token);
+}
+
+/** What a signed operation that put a guest back to an earlier time adopts it by, with and without a running serve. */
+export function adoptionOf({ socket, state }: { socket: string; state: string }): {
+  adopt(vmid: number): Promise<string | null>;
+} {
+  const ambiguous = (vmid: number): string =>
+    `a copy of guest ${vmid} is calling; say which one is the guest: felhom-agent guest adopt ${vmid}`;
+  return {
+    adopt: async (vmid) => {
+      try {
+        const path = `/host/guests/${vmid}/adopt`;
+        const row = await askServe(socket, { method: 'POST', path, body: { restored: true }, answer: guestRow });
+        return row.refused === null ? null : ambiguous(vmid);
+      } catch (error) {
+        if (!(error instanceof Failure) || error.code !== 'serve_absent') throw error;
+        return (await adoptRestoredWithoutServe(state, vmid)) ? null : ambiguous(vmid);
+      }
+    },
+  };
+}
+
+async function adoptRestoredWithoutServe(state: string, vmid: number): Promise<boolean> {
+  const { takeServeLock } = await import('../wiring.ts');
+  const lock = await takeServeLock(state);
+  try {
+    const guests = await openGuestsState(guestsFile(state), () => []);
+    const known = guests.all().find((guest) => guest.vmid === vmid);
+    if (known === undefined) return true; // Nobody ever gave it a token here.
+    const identity = adoptRestored(known.identity);
+    if (identity !== null) await guests.set(vmid, { identity });
+    return identity !== null;
+  } finally {
+    await lock.release();
+  }
 }

@@ -1,3 +1,4 @@
+import { parseDuration } from '@felhom/cli/quantity.ts';
 import { InvalidArgumentError } from 'commander';
 import type { CommandContext } from '../commands/context.ts';
 
@@ -15,4 +16,11 @@ export function oneVmid(text: string): number {
 
 export function vmidList(text: string, before: number[] | undefined): number[] {
   return [...(before ?? []), oneVmid(text)];
+}
+
+/** Milliseconds of `30s`, `10m`, `1d`. */
+export function duration(text: string): number {
+  const ms = parseDuration(text);
+  if (ms === undefined) throw new InvalidArgumentError('A duration is expected, such as 30s, 10m or 1d.');
+  return ms;
 }

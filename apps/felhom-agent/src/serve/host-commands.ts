@@ -6,7 +6,7 @@ import { gradeOf } from '../backup/notes.ts';
 import type { Alerts } from '../backup/ports.ts';
 import type { AgentApp } from './app.ts';
 import { HttpProblem } from './http.ts';
-import { adoptRefused } from './identity.ts';
+import { adoptRefused, adoptRestored } from './identity.ts';
 
 /** What the host's own commands may ask of `serve`. */
 export interface HostCommands {
@@ -64,6 +64,8 @@ const adoptSchema = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
+  /** A signed operation put the guest back to an earlier time. */
+  restored: z.literal(true).optional(),
 });
 
 const holdSchema = z.strictObject({ reason: z.string().min(1).max(1000) });
@@ -115,8 +117,10 @@ export function createHostCommands(app: AgentApp): HostCommands {
       return status(jobId);
     },
     adopt: async (vmid, body) => {
-      const { token_sha256: hash } = parse(adoptSchema, body);
-      const identity = adoptRefused(app.guests.entry(vmid).identity);
+      const { token_sha256: hash, restored } = parse(adoptSchema, body);
+      const known = app.guests.entry(vmid).identity;
+      const identity = restored === true ? adoptRestored(known) : adoptRefused(known);
+      if (identity === null) return await guestRow(app, vmid);
       await app.guests.set(vmid, { identity, ...(hash === undefined ? {} : { token_sha256: hash }) });
       clearRefusal(app.alerts, vmid);
       return await guestRow(app, vmid);

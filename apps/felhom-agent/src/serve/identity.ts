@@ -146,3 +146,13 @@ export function adoptRefused(known: Identity): Identity {
     ? known
     : { ...known, adopting: { generation: known.refused.generation, bootId: known.refused.bootId } };
 }
+
+/**
+ * We put the guest back to an earlier time: what presents itself next is the guest, with whatever generation it held
+ * then, and is offered one above all that any copy can hold. While a copy of it is calling nobody could tell them
+ * apart: null, a person has to say which one it is.
+ */
+export function adoptRestored(known: Identity): Identity | null {
+  if (known.refused !== null) return null;
+  return { ...unknownIdentity, offered: Math.max(known.generation, known.offered ?? 0) + 1 };
+}

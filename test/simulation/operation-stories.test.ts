@@ -1,0 +1,107 @@
+import { expect, it } from 'vitest';
+import { commonFields, type Fields, operations, operationWorld, signed, type World } from './operation-world.ts';
+
+const envelopeOf = (name: keyof typeof operations, more: Fields = {}): Buffer =>
+  signed({ ...operations[name], ...commonFields(), ...more });
+const other = { nonce: 'cd'.repeat(16), idempotency_key: 'another' };
+
+/** A process that dies right before, or right after, its `nth` effect of that name. */
+async function dieAt(world: World, envelope: Buffer, effect: string, when: 'before' | 'after', nth = 1): Promise<void> {
+  const whole = operationWorld().process(null);
+  await whole.apply(envelope);
+  const at = whole.life.trace.flatMap((name, index) => (name === effect ? [index] : []))[nth - 1];
+  if (at === undefined) throw new Error(`there is no ${effect} number ${nth}`);
+  expect(await world.process({ effect: at, when }).apply(envelope)).toBe('died');
+}
+
+it('a process that died between nonce and intent leaves nothing to look for: it ends interrupted at once', async () => {
+  const world = operationWorld();
+  await dieAt(world, envelopeOf('guest-destroy'), 'pve.clockSeconds', 'before');
+  const [settled] = await world.process(null).recover();
+  expect(settled).toMatchObject({ outcome: 'interrupted', reason: 'nothing was asked of PVE yet' });
+  expect(world.node.asked).toEqual([]);
+});
+
+it('an operation whose process lives is left to it by the recovery of another', async () => {
+  const world = operationWorld();
+  await dieAt(world, envelopeOf('guest-destroy'), 'pve.clockSeconds', 'before');
+  const living = world.process(null);
+  const lane = await world.clock.run(living.ports.lanes.tryGuest(101));
+  expect(lane).not.toBeNull();
+  expect(await world.process(null).recover()).toEqual([]);
+  expect(world.record().operations).toMatchObject([{ outcome: null }]);
+});
+
+it('a guest takes no other operation before it is known what became of the one before', async () => {
+  const world = operationWorld();
+  world.node.mishap = 'late';
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  world.node.awayUntilMs = world.clock.monotonicMs() + 20_000;
+  const later = await world.process(null).apply(envelopeOf('snapshot-rollback', other));
+  expect(later).toMatchObject({ kind: 'acted' });
+  expect(world.record().operations).toMatchObject([{ outcome: 'done' }, { outcome: 'done' }]);
+  expect(world.node.done).toEqual(['delete-backup', 'rollback']);
+});
+
+it('and refuses it where that stays unknown', async () => {
+  const world = operationWorld();
+  world.node.mishap = 'late';
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  world.node.awayUntilMs = world.clock.monotonicMs() + 600_000;
+  const later = await world.process(null).apply(envelopeOf('snapshot-rollback', other));
+  expect(later).toMatchObject({ kind: 'refused', refusal: { reason: 'earlier_open' } });
+  expect(world.record().operations).toMatchObject([{ outcome: null }]);
+  await world.clock.pass(600_000);
+  expect(await world.process(null).recover()).toMatchObject([{ outcome: 'done' }]);
+});
+
+it('a guest that was started while its backup was read is not overwritten', async () => {
+  const world = operationWorld();
+  world.whileReading = () => {
+    if (world.node.state.guest !== null) world.node.state.guest = { ...world.node.state.guest, running: true };
+  };
+  const answer = await world.process(null).apply(envelopeOf('guest-restore'));
+  expect(answer).toMatchObject({ kind: 'refused', refusal: { reason: 'guest_running' } });
+  expect(world.node.asked).toEqual([]);
+});
+
+it('a guest that changed while it was backed up is not overwritten, and its backup stays', async () => {
+  const world = operationWorld();
+  world.clock.after(1_000, () => {
+    if (world.node.state.guest !== null)
+      world.node.state.guest = { ...world.node.state.guest, configDigest: 'e'.repeat(40) };
+  });
+  const answer = await world.process(null).apply(envelopeOf('guest-restore'));
+  expect(answer).toMatchObject({ kind: 'acted', operation: { outcome: 'failed' } });
+  expect(JSON.stringify(answer)).toContain('the guest was not touched');
+  expect(world.node.done).toEqual([]);
+  expect(world.node.state.backups.filter(({ volid }) => volid.includes('safety'))).toMatchObject([{ protected: true }]);
+});
+
+it('a container is restored to where its rootfs is, unless another storage was signed', async () => {
+  const world = operationWorld();
+  await world.process(null).apply(envelopeOf('guest-restore'));
+  expect(world.record().operations[0]?.restore_storage).toBe('local');
+  const elsewhere = operationWorld();
+  await elsewhere.process(null).apply(envelopeOf('guest-restore', { storage: 'tank' }));
+  expect(elsewhere.record().operations[0]?.restore_storage).toBe('tank');
+});
+
+it('the present guest is overwritten without a backup only where that was signed', async () => {
+  const world = operationWorld();
+  const answer = await world.process(null).apply(envelopeOf('guest-restore', { safety_backup: 'waived' }));
+  expect(answer).toMatchObject({ kind: 'acted', operation: { outcome: 'done' } });
+  expect(world.node.asked).toEqual(['restore']);
+});
+
+it('what has expired is forgotten only when every clock that will be believed knows that it has', async () => {
+  const world = operationWorld();
+  await world.process(null).apply(envelopeOf('backup-delete'));
+  await world.clock.pass(40 * 86_400_000);
+  const now = world.clock.nowMs();
+  await world.process(null).apply(envelopeOf('snapshot-rollback', { ...commonFields(now), ...other }));
+  expect(world.record().operations.map(({ payload }) => payload.operation)).toEqual(['snapshot-rollback']);
+  expect(await world.process(null).apply(envelopeOf('backup-delete'))).toMatchObject({
+    refusal: { reason: 'expired' },
+  });
+});
