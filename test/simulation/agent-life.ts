@@ -7,6 +7,7 @@ import type { Alerts, JournalPort } from 'felhom-agent/backup/ports.ts';
 import { type AgentConfig, agentConfigSchema, type GuestFile, guestFileSchema } from 'felhom-agent/config.ts';
 import type { Lane } from 'felhom-agent/lanes/lanes.ts';
 import { type AgentApp, type AgentAppOptions, createAgentApp } from 'felhom-agent/serve/app.ts';
+import { hashToken } from 'felhom-agent/serve/auth.ts';
 import { type GuestsFile, openGuestsState } from 'felhom-agent/serve/guests-state.ts';
 import { doomed } from './agent-doom.ts';
 import type { AgentScenario } from './agent-scenario.ts';
@@ -16,8 +17,9 @@ import type { Doom } from './doom.ts';
 const bounds = { min_interval: '0s', storage_cache: '0s', guest_cache: '0s', owed_retry: '1s', resume_hold: '2s' };
 const writeMs = 3;
 
-/** SHA-256 of `fh_simulated`, the token of guest 101. */
-const tokenHash = '0'.repeat(64);
+/** The token of guest 101. */
+export const simulatedToken = 'fh_simulated';
+const tokenHash = hashToken(simulatedToken);
 
 /** A wrong agent: what a test does to the ports of every life, so that an invariant breaks. */
 export type Mutation = (options: AgentAppOptions) => AgentAppOptions;

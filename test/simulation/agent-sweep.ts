@@ -40,6 +40,6 @@ export async function sweepAgent(scenario: AgentScenario, options: SweepOptions)
   };
   await from([], deaths);
   // A host that is restarted ends the first life by itself.
-  if (scenario.hostRestartsAtMs !== undefined) await from([null], deaths - 1);
+  if (scenario.hostRestartsAtMs !== undefined && deaths > 0) await from([null], deaths - 1);
   return end;
 }

@@ -100,10 +100,12 @@ export class AgentWorld {
   private async settled(): Promise<void> {
     const { hostRestartsAtMs } = this.scenario;
     if (hostRestartsAtMs !== undefined) await this.clock.sleep(hostRestartsAtMs + bootMs - this.clock.monotonicMs());
-    const untilMs = this.clock.monotonicMs() + 15 * 60_000;
-    while (this.clock.monotonicMs() < untilMs) {
+    const beganMs = this.clock.monotonicMs();
+    while (this.clock.monotonicMs() < beganMs + 15 * 60_000) {
       await this.clock.sleep(500);
-      if (this.app !== null && this.node.isIdle() && this.jobs().length > 0 && this.jobs().every(isQuiet)) break;
+      // A task that nobody told us of makes no job, and a controller that died before it asked asks for none.
+      const begun = this.jobs().length > 0 || this.clock.monotonicMs() > beganMs + 10_000;
+      if (this.app !== null && this.node.isIdle() && begun && this.jobs().every(isQuiet)) break;
     }
     for (const name of this.lanes.keys()) this.violation(`the lane ${name} is still held`);
     const before = { records: this.records.length, posts: this.node.posts.length };
@@ -204,7 +206,10 @@ export class AgentWorld {
 
   /** The same, tried again while nobody answers. */
   async ask<T>(what: string, work: (app: AgentApp) => Promise<T>, untilMs = Number.POSITIVE_INFINITY): Promise<T> {
+    const { bootId } = this;
     for (;;) {
+      // Whoever asked went down with its host.
+      if (this.bootId !== bootId) return await new Promise(() => undefined);
       try {
         return await this.call(what, work);
       } catch (error) {

@@ -30,7 +30,8 @@ export async function brokenInvariants(world: World, before: Before): Promise<st
   return broken;
 }
 
-function brokenNow(world: World, { starts }: Before): string[] {
+/** What does not hold of it right now, in words: its containers, its marker, its lock, its history. */
+export function brokenNow(world: World, { starts }: Before): string[] {
   const broken: string[] = [];
   for (const name of starts.keys()) {
     const status = world.fake.state(name)?.status ?? 'gone';

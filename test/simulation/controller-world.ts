@@ -4,7 +4,7 @@ import { defaultBounds, type QuiesceBounds } from 'felhom-controller/quiesce/bou
 import { type BackupEnd, runBackup } from 'felhom-controller/quiesce/cycle.ts';
 import { type Marker, marker } from 'felhom-controller/quiesce/marker.ts';
 import type { QuiescePolicy } from 'felhom-controller/quiesce/policy.ts';
-import type { LockPort, OpenRun, RunHolder, RunPorts } from 'felhom-controller/quiesce/ports.ts';
+import type { AgentPort, LockPort, OpenRun, RunHolder, RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { type RecoverEnd, recover } from 'felhom-controller/quiesce/recover.ts';
 import type { RunResult } from 'felhom-controller/quiesce/result.ts';
 import { type CrashPoint, type Doom, doom, doomedPorts, type Freezer } from './doom.ts';
@@ -22,6 +22,8 @@ export interface World {
   clock: VirtualClock;
   fake: FakeEngine;
   agent: FakeAgent;
+  /** Whom the controller speaks to: `agent`, where a world does not put a real one in its place. */
+  host: AgentPort;
   markers: MarkerPlace<Marker>;
   history: Map<string, { run: OpenRun; result: RunResult | null }>;
   freezer: Freezer;
@@ -76,10 +78,12 @@ export function proveAndEnd(world: World): void {
 export function makeWorld(scenario: Scenario, clock: VirtualClock = virtualClock()): World {
   const fake = fakeEngine(clock);
   const host = scenario.host ?? proveAndEnd;
+  const agent = fakeAgent({ clock, onQuiesced: () => host(world) });
   const world: World = {
     clock,
     fake,
-    agent: fakeAgent({ clock, onQuiesced: () => host(world) }),
+    agent,
+    host: agent,
     markers: markerPlace(marker),
     history: new Map(),
     freezer: { untilMs: 0 },
@@ -132,14 +136,14 @@ function newProcess(world: World, point: CrashPoint | null): { ports: RunPorts; 
 }
 
 function worldPorts(world: World, pid: number): RunPorts {
-  const { clock, fake, agent, history, shutdown, failures } = world;
+  const { clock, fake, host, history, shutdown, failures } = world;
   const store = world.markers.open();
   return {
     clock,
     agent: {
-      ...agent,
+      ...host,
       report: async (jobId, body, options) => {
-        const answer = await agent.report(jobId, body, options);
+        const answer = await host.report(jobId, body, options);
         world.grades.push(body.grade);
         return answer;
       },
@@ -222,6 +226,11 @@ export interface Ended<E> {
 
 /** `backup now` in this world, to its end or its death. */
 export async function simulateBackup(world: World, point: CrashPoint | null): Promise<Ended<BackupEnd>> {
+  return await world.clock.run(beginBackup(world, point));
+}
+
+/** The same where somebody else moves the clock on. */
+export async function beginBackup(world: World, point: CrashPoint | null): Promise<Ended<BackupEnd>> {
   const { ports, life } = newProcess(world, point);
   const work = runBackup(ports, {
     policy: world.policy,
@@ -233,7 +242,7 @@ export async function simulateBackup(world: World, point: CrashPoint | null): Pr
     stop: world.stop.signal,
     wantedGrade: 'app-consistent',
   });
-  return await settle(world, work, life);
+  return await endOf(work, life);
 }
 
 /** `recover` in this world, to its end or its death. */
@@ -242,14 +251,23 @@ export async function simulateRecover(
   point: CrashPoint | null = null,
   forgive: string | null = null,
 ): Promise<Ended<RecoverEnd>> {
-  const { ports, life } = newProcess(world, point);
-  const work = recover(ports, { bounds: world.bounds, forgive, stop: new AbortController().signal });
-  return await settle(world, work, life);
+  return await world.clock.run(beginRecover(world, point, forgive));
 }
 
-async function settle<E>(world: World, work: Promise<E>, life: Doom): Promise<Ended<E>> {
+/** The same where somebody else moves the clock on. */
+export async function beginRecover(
+  world: World,
+  point: CrashPoint | null = null,
+  forgive: string | null = null,
+): Promise<Ended<RecoverEnd>> {
+  const { ports, life } = newProcess(world, point);
+  const work = recover(ports, { bounds: world.bounds, forgive, stop: new AbortController().signal });
+  return await endOf(work, life);
+}
+
+async function endOf<E>(work: Promise<E>, life: Doom): Promise<Ended<E>> {
   work.catch(() => undefined); // A death in an effect that cannot wait ends it with an error that nobody hears.
-  const first = await world.clock.run(Promise.race([life.died, work.then((end) => ({ end }))]));
+  const first = await Promise.race([life.died, work.then((end) => ({ end }))]);
   // A process that is over holds nothing, whichever way it went.
   life.kill();
   return { end: first === 'died' ? null : first.end, trace: [...life.trace] };
