@@ -17,6 +17,7 @@ export async function openClient(config: AgentConfig): Promise<PveClient> {
         : caFile !== undefined
           ? { kind: 'ca', caFile }
           : { kind: 'system' },
+    readTimeoutMs: Math.min(15_000, config.bounds.pve_call),
     writeTimeoutMs: config.bounds.pve_call + 10_000,
   });
 }

@@ -1,4 +1,5 @@
 import type { Log } from '@felhom/cli/log.ts';
+import type { ServiceNotifier } from '@felhom/cli/service-notify.ts';
 import { openJournal } from '@felhom/durable/journal.ts';
 import { acquireRunLock, processStartTime } from '@felhom/durable/run-lock.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
@@ -13,6 +14,8 @@ import { hostBootId, newId } from './identity.ts';
 import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
 import { openClient } from './open-client.ts';
+import { type ReconcileInServe, startReconcile } from './reconcile/in-serve.ts';
+import { systemNotifier } from './reconcile/wiring.ts';
 import { openAlerts } from './serve/alerts.ts';
 import { type AgentApp, createAgentApp } from './serve/app.ts';
 import { openGuestsState } from './serve/guests-state.ts';
@@ -24,6 +27,9 @@ import { alertsFile, guestsFile, journalPath, lanesFolder, serveLockPath, servin
 
 export interface RunningAgent {
   app: AgentApp;
+  /** null where reconcile is off. */
+  reconcile: ReconcileInServe | null;
+  notifier: ServiceNotifier;
   serving: Serving;
   /** Ends everything. Jobs under way stay in the journal and are taken up by the next start. */
   stop(): Promise<void>;
@@ -90,8 +96,12 @@ export async function startAgent(
       .write({ url, port, fingerprint, node: client.node })
       .catch((error: unknown) => log.warn(`where we serve is not on record: ${String(error)}`));
     closers.push(async () => await serving.close());
+    const reconcile = await startReconcile(config, app, { log, onFatal, stop: stop.signal });
+    closers.push(async () => await reconcile?.end());
     return {
       app,
+      reconcile,
+      notifier: systemNotifier(log),
       serving,
       stop: async () => {
         stop.abort();

@@ -1,6 +1,16 @@
 import { stat } from 'node:fs/promises';
 import { readJournal } from '@felhom/durable/journal.ts';
-import { isOpen, jobRecord, replay } from './job.ts';
+import { isOpen, type Job, jobRecord, replay } from './job.ts';
+
+/** Jobs that hold the lane of their guest, by guest; see `openJobsIn`. Pure. */
+export function openJobsOf(all: Iterable<Job>, hostBootId: string): Map<number, string> {
+  const jobs = new Map<number, string>();
+  for (const job of all) {
+    const waits = job.phase === 'queued' && job.intent_at === null && job.upid === null;
+    if (isOpen(job) && !waits && job.host_boot_id === hostBootId) jobs.set(job.vmid, job.job_id);
+  }
+  return jobs;
+}
 
 /**
  * Guests whose backup holds their lane, and its job, for those who do not run `serve`: from the moment its gate opens, or
@@ -14,11 +24,7 @@ export function openJobsIn(journal: string, hostBootId: string): () => Promise<R
     const mark = seen === null ? '' : `${seen.ino} ${seen.size} ${seen.mtimeMs}`;
     if (mark !== '' && mark === known.mark) return known.jobs;
     const { records } = await readJournal({ path: journal, schema: jobRecord });
-    const jobs = new Map<number, string>();
-    for (const job of replay(records).values()) {
-      const waits = job.phase === 'queued' && job.intent_at === null && job.upid === null;
-      if (isOpen(job) && !waits && job.host_boot_id === hostBootId) jobs.set(job.vmid, job.job_id);
-    }
+    const jobs = openJobsOf(replay(records).values(), hostBootId);
     known = { mark, jobs };
     return jobs;
   };

@@ -1,8 +1,13 @@
+import type { Log } from '@felhom/cli/log.ts';
 import { parseDuration } from '@felhom/cli/quantity.ts';
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { Failure, failures } from '@felhom/kernel/failure.ts';
+import type { AgentConfig } from '../config.ts';
 import { loadConfig } from '../load-config.ts';
+import { heartbeat } from '../reconcile/heartbeat.ts';
+import type { PassOptions } from '../reconcile/pass.ts';
 import { type PassReport, reportText } from '../reconcile/report.ts';
+import type { OpenReconcile } from '../reconcile/wiring.ts';
 import type { CommandContext } from './context.ts';
 import type { PlanFlags } from './plan.ts';
 
@@ -26,17 +31,11 @@ export async function reconcileCommand(context: CommandContext, flags: Reconcile
     const { planCommand } = await import('./plan.ts');
     return await planCommand(context, flags);
   }
-  await once(context, flags);
-}
-
-async function once(context: CommandContext, flags: ReconcileFlags): Promise<void> {
   const signals = watchSignals();
   const { config } = await loadConfig(context.flags.config);
-  const lockTimeoutMs = duration('--lock-timeout', flags.lockTimeout) ?? config.bounds.lock_timeout;
   const log = await context.openLog();
   const { openReconcile } = await import('../reconcile/wiring.ts');
-  const { runPass } = await import('../reconcile/pass.ts');
-  const { ports, limits, close } = await openReconcile(config, {
+  const open = await openReconcile(config, {
     log,
     onFatal: (failure) => {
       log.error(failure.message);
@@ -44,25 +43,68 @@ async function once(context: CommandContext, flags: ReconcileFlags): Promise<voi
     },
   });
   try {
-    const { allowStops, allowMemoryBelowUse, vmids } = flags;
-    const report = await runPass(ports, {
-      limits,
+    const { allowStops, allowMemoryBelowUse, vmids, interval } = flags;
+    const lockTimeoutMs =
+      duration('--lock-timeout', flags.lockTimeout) ?? (interval === undefined ? config.bounds.lock_timeout : 0);
+    const options: PassOptions = {
+      limits: open.limits,
       allowStops,
       allowMemoryBelowUse,
       vmids: vmids.length === 0 ? null : vmids,
       lockTimeoutMs,
       stop: signals.stop,
-    });
-    context.reporter.result(report, reportText);
-    const exit = exitOf(report, flags.detailedExitcode);
-    if (exit !== 0) context.setExit(exit);
+    };
+    const intervalMs = duration('--interval', interval);
+    if (intervalMs === undefined) await once(context, open, options, flags.detailedExitcode);
+    else await loop(context, open, { ...options, intervalMs }, { config, log });
   } finally {
-    await close();
+    await open.close();
   }
 }
 
+async function once(
+  context: CommandContext,
+  { ports }: OpenReconcile,
+  options: PassOptions,
+  detailed: boolean,
+): Promise<void> {
+  const { runPass } = await import('../reconcile/pass.ts');
+  const report = await runPass(ports, options);
+  context.reporter.result(report, reportText);
+  const exit = exitOf(report, detailed);
+  if (exit !== 0) context.setExit(exit);
+}
+
+/** Until SIGTERM or Ctrl-C, which let the pass under way come to its end. What failed is told; the loop goes on. */
+async function loop(
+  context: CommandContext,
+  { ports, notifier }: OpenReconcile,
+  options: PassOptions & { intervalMs: number },
+  { config, log }: { config: AgentConfig; log: Log },
+): Promise<void> {
+  const { runLoop } = await import('../reconcile/loop.ts');
+  const heart = heartbeat(ports.clock, config.bounds.pass + options.intervalMs * 2);
+  const alive = notifier.keepAlive(heart.isAlive, options.stop);
+  await notifier.ready();
+  await runLoop(ports, {
+    ...options,
+    longestPauseMs: config.bounds.reconcile_backoff,
+    gateMs: config.bounds.recovery_gate,
+    random: Math.random,
+    onBeat: heart.beat,
+    onReport: (report) => context.reporter.result(report, (told) => (isQuiet(told) ? '' : reportText(told))),
+    onFailure: (failure) => log.error(`no pass could be made: ${failure.message}`),
+  });
+  await notifier.stopping();
+  await alive;
+}
+
+function isQuiet({ outcome, recovered, guests }: PassReport): boolean {
+  return outcome === 'in_sync' && recovered.length === 0 && guests.every(({ reason }) => reason === null);
+}
+
 /** 13: nothing was done, the plan stops too much. 3: a guest failed. 4: somebody is not as declared yet, where that was asked for. */
-export function exitOf(report: PassReport, detailed: boolean): number {
+function exitOf(report: PassReport, detailed: boolean): number {
   if (report.outcome === 'refused') return failures.policy_refused.exit;
   if (report.outcome === 'failed') return failures.operation_failed.exit;
   return detailed && report.counts.deferred > 0 ? failures.drift.exit : 0;

@@ -24,7 +24,7 @@ export async function recoverCommand(context: CommandContext): Promise<void> {
     const document = { schema: 'felhom.recover/1', recovered } as const;
     context.reporter.result(document, () => text(recovered));
     // What is open belongs to a process that lives, or could not be told yet.
-    if (recovered.some(({ outcome }) => outcome === 'open')) context.setExit(failures.busy.exit);
+    if (recovered.some(({ outcome }) => outcome === 'open' || outcome === 'held')) context.setExit(failures.busy.exit);
   } finally {
     await close();
   }

@@ -21,10 +21,14 @@ export async function serveCommand(context: CommandContext): Promise<void> {
     { schema: 'felhom.serve/1', url, fingerprint, socket: loaded.config.socket, node: agent.app.pve.node } as const,
     () => `serving ${url}\ncertificate ${fingerprint}\n`,
   );
+  const alive = agent.notifier.keepAlive(() => agent.reconcile?.isAlive() ?? true, signals.stop);
+  await agent.notifier.ready();
   await new Promise<void>((resolve) => {
     if (signals.stop.aborted) resolve();
     signals.stop.addEventListener('abort', () => resolve(), { once: true });
   });
   log.info('stopping; jobs under way are taken up by the next start');
+  await agent.notifier.stopping();
   await agent.stop();
+  await alive;
 }

@@ -36,10 +36,10 @@ async function recoverOne(
     outcome,
     reason,
   });
-  if (by !== 'reconcile') return told('open', 'a signed operation; felhom-agent operation list tells more');
+  if (by !== 'reconcile') return told('held', 'a signed operation; felhom-agent operation list tells more');
   const lane = await ports.lanes.tryGuest(vmid);
   if (lane === null)
-    return told('open', `its guest is being worked on (${(await ports.lanes.guestHolder(vmid)) ?? 'done by now'})`);
+    return told('held', `its guest is being worked on (${(await ports.lanes.guestHolder(vmid)) ?? 'done by now'})`);
   try {
     const now = (await ports.journal.entries()).find((each) => each.intent.id === id);
     if (now === undefined) return told('done', 'it was resolved meanwhile');

@@ -28,7 +28,8 @@ export interface RecoveredReport {
   id: string;
   vmid: number;
   action: string;
-  outcome: ActionOutcome | 'open';
+  /** `open`: it could not be told yet. `held`: it is another's to resolve, a process that lives or a signed operation. */
+  outcome: ActionOutcome | 'open' | 'held';
   reason: string | null;
 }
 

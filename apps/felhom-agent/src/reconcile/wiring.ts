@@ -1,6 +1,8 @@
 import type { Log } from '@felhom/cli/log.ts';
+import { type ServiceNotifier, serviceNotifier } from '@felhom/cli/service-notify.ts';
 import { openSharedJournal } from '@felhom/durable/shared-journal.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
+import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import type { Failure } from '@felhom/kernel/failure.ts';
 import { openJobsIn } from '../backup/open-jobs.ts';
 import type { AgentConfig } from '../config.ts';
@@ -20,6 +22,8 @@ import type { PassMemory, ReconcileLimits, ReconcilePorts } from './ports.ts';
 export interface OpenReconcile {
   ports: ReconcilePorts;
   limits: ReconcileLimits;
+  /** The service manager, where one asked to be told. */
+  notifier: ServiceNotifier;
   close(): Promise<void>;
 }
 
@@ -52,6 +56,7 @@ export async function openReconcile(
   return {
     ports,
     limits: limitsOf(config),
+    notifier: systemNotifier(log),
     close: async () => {
       await client.close();
       await journal.close();
@@ -72,6 +77,12 @@ export async function openPlanning(config: AgentConfig) {
     },
     close: async () => await client.close(),
   };
+}
+
+/** What tells systemd that we live; nothing where it did not ask. */
+export function systemNotifier(log: Log): ServiceNotifier {
+  const given = { env: process.env, pid: process.pid, commands: systemCommands, clock: systemClock };
+  return serviceNotifier({ ...given, warn: (message) => log.warn(message) });
 }
 
 function declaredIn(config: AgentConfig) {
