@@ -16,6 +16,8 @@ import {
 import { quiesceBounds } from './config-bounds.ts';
 import { defaultBounds } from './quiesce/bounds.ts';
 import { quickPlaces } from './state/places.ts';
+import { defaultUpgradeBounds } from './upgrade/bounds.ts';
+import { upgradeBounds } from './upgrade/upgrade-config.ts';
 
 let folder: string;
 let file: string;
@@ -38,6 +40,7 @@ describe('the configuration', () => {
     const { config, exists } = await loadConfig(locateConfig({ config: file }, {}));
     expect(exists).toBe(false);
     expect(quiesceBounds(config.bounds)).toEqual(defaultBounds);
+    expect(upgradeBounds(config.upgrade)).toEqual(defaultUpgradeBounds);
     expect(showConfig(config)).toEqual({
       agents: [],
       token_file: '/etc/felhom/token',
@@ -46,6 +49,20 @@ describe('the configuration', () => {
       grade: 'app-consistent',
       history: 200,
       stacks: {},
+      upgrade: {
+        block_file: '/etc/felhom/upgrade.blocked',
+        max_upgrade: '2h',
+        stable: '30s',
+        health_margin: '1m',
+        look_every: '250ms',
+        retry: '5s',
+        probe: '5s',
+        pull: '30m',
+        registry: '30s',
+        up: '15m',
+        verify_limit: '1h',
+        min_free: '64MiB',
+      },
       snapshots: { keep: 3 },
       bounds: {
         max_quiesce: '10m',

@@ -7,6 +7,7 @@ import { boundsSchema } from './config-bounds.ts';
 import { parseServiceCommand } from './quiesce/plan.ts';
 import type { QuiescePolicy } from './quiesce/policy.ts';
 import { defaultConfigFile, defaultRunDir, defaultStateDir, placesInText } from './state/places.ts';
+import { stackUpgrade, upgradeSection } from './upgrade/upgrade-config.ts';
 
 const seeSchema = 'Correct it, then run: felhom-controller config check (config schema tells every key).';
 
@@ -35,6 +36,7 @@ const stackPolicy = z.strictObject({
   quiesce: z.enum(['stop', 'keep']).default('stop').describe('keep: never stopped for a backup'),
   before_stop: serviceCommand.optional().describe('"service: command", run in it before the stack is stopped'),
   after_start: serviceCommand.optional().describe('"service: command", run in it once the stack runs again'),
+  upgrade: stackUpgrade.prefault({}).describe('how this stack is upgraded'),
   snapshot: stackSnapshots.prefault({}).describe("what of this stack's data a volume snapshot holds"),
 });
 
@@ -75,6 +77,7 @@ export const configSchema = z.strictObject({
         .describe('how many of a stack are kept, besides the last good one'),
     })
     .prefault({}),
+  upgrade: upgradeSection.prefault({}).describe('limits of every upgrade'),
   bounds: boundsSchema.prefault({}),
 });
 export type Config = z.output<typeof configSchema>;
@@ -184,6 +187,17 @@ export function snapshotFolder({ snapshots, state_dir }: Pick<Config, 'snapshots
 
 /** The configuration as it is in force, in the words of the file. */
 export function showConfig(config: Config): Record<string, unknown> {
-  const written = Object.fromEntries(Object.entries(config.bounds).map(([key, ms]) => [key, formatDuration(ms)]));
-  return { ...config, bounds: written };
+  return { ...config, bounds: durationsAsWritten(config.bounds), upgrade: upgradeAsWritten(config.upgrade) };
+}
+
+function upgradeAsWritten({ block_file, min_free, ...durations }: Config['upgrade']): Record<string, unknown> {
+  return { block_file, min_free: sizeAsWritten(min_free), ...durationsAsWritten(durations) };
+}
+
+function durationsAsWritten(durations: Readonly<Record<string, number>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(durations).map(([key, ms]) => [key, formatDuration(ms)]));
+}
+
+function sizeAsWritten(bytes: number): string {
+  return bytes % 2 ** 20 === 0 ? `${bytes / 2 ** 20}MiB` : `${bytes}B`;
 }

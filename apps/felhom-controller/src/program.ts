@@ -2,6 +2,7 @@ import { baseContext, type ProgramOptions, showGlobalOptions } from '@felhom/cli
 import { Command, InvalidArgumentError } from 'commander';
 import type { CommandContext } from './commands/context.ts';
 import { addSnapshot } from './program/snapshot.ts';
+import { addUpgrade } from './program/upgrade.ts';
 
 /** The command line. Each action loads its own command; nothing but words stands here. */
 export function buildProgram(options: ProgramOptions): Command {
@@ -22,6 +23,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addRecover(program, context);
   addStack(program, context);
   addSnapshot(program, context);
+  addUpgrade(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);

@@ -118,15 +118,17 @@ export async function openRecover({
   progress,
   agent,
 }: RunRequest & { agent: AgentApi }): Promise<Opened<RecoverPorts> & { engine: EngineApi }> {
-  const [{ lockPort }, { openRestoreDebts }, system, engine] = await Promise.all([
+  const [{ lockPort }, { openRestoreDebts }, { openUpgradeDebts }, system, engine] = await Promise.all([
     import('./adapters/lock-port.ts'),
     import('./volume-snapshots/wiring.ts'),
+    import('./upgrade/wiring.ts'),
     openSystem(),
     openEngine(env),
   ]);
   const markers = openMarkers(config);
   // A restore that was cut off comes first: nobody may build on data that is half exchanged.
-  const otherDebts = [openRestoreDebts(config, engine)];
+  const upgrades = await openUpgradeDebts(config, env);
+  const otherDebts = [openRestoreDebts(config, engine), upgrades.debts];
   const ports: RecoverPorts = {
     clock: systemClock,
     engine,
@@ -139,7 +141,7 @@ export async function openRecover({
     progress,
   };
   const close = async (): Promise<void> => {
-    await Promise.all([engine.close(), agent.close()]);
+    await Promise.all([engine.close(), upgrades.close(), agent.close()]);
   };
   return { ports, agent, engine, close };
 }

@@ -1,4 +1,4 @@
-import { stateFile } from '@felhom/durable/state-file.ts';
+import { type StateFile, type StateFileOptions, stateFile } from '@felhom/durable/state-file.ts';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
@@ -49,6 +49,8 @@ export interface PersistedOptions<E extends Edges, D> {
   historyEntries?: number;
   /** Steps of one attempt before the loop guard refuses, default 100. */
   mostSteps?: number;
+  /** How the file is opened; the crash simulation has none on a disk. */
+  openFile?: <T>(options: StateFileOptions<T>) => StateFile<T>;
 }
 
 /** A machine whose standing survives a crash. One writer at a time: whoever steps holds the lock of what it works on. */
@@ -90,7 +92,7 @@ export function persistedMachine<E extends Edges, D>(options: PersistedOptions<E
   const { machine, path, clock, historyEntries = defaultHistoryEntries, mostSteps = defaultMostSteps } = options;
   const { success = [], checked = machine.phases } = options;
   const schema = standingSchema(machine, options.data);
-  const file = stateFile<Now>({ path, version: options.version, schema });
+  const file = (options.openFile ?? stateFile)<Now>({ path, version: options.version, schema });
 
   const read = async (): Promise<Now | null> => {
     const found = await file.read();

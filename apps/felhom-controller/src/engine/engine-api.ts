@@ -18,6 +18,8 @@ export interface EngineApiOptions {
   commands: CommandRunner;
   /** Bound of calls that only look. */
   lookBoundMs?: number;
+  /** A connection that is there already. */
+  http?: EngineHttp;
 }
 
 export interface EngineApi extends VolumeEngine {
@@ -25,8 +27,12 @@ export interface EngineApi extends VolumeEngine {
 }
 
 /** The real engine, by its API on a unix socket: no docker command has to start while apps are down. */
-export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookBoundMs }: EngineApiOptions): EngineApi {
-  const http = new EngineHttp(socketPath);
+export function openEngineApi({
+  socketPath,
+  commands,
+  lookBoundMs = defaultLookBoundMs,
+  http = new EngineHttp(socketPath),
+}: EngineApiOptions): EngineApi {
   const look = async (path: string, query?: Record<string, string>, boundMs = lookBoundMs): Promise<EngineAnswer> =>
     http.call({ method: 'GET', path, boundMs, ...(query === undefined ? {} : { query }) });
 
@@ -90,14 +96,14 @@ export function openEngineApi({ socketPath, commands, lookBoundMs = defaultLookB
   };
 }
 
-function refused(answer: EngineAnswer, verb: string, subject: string): Failure {
+export function refused(answer: EngineAnswer, verb: string, subject: string): Failure {
   return new Failure('operation_failed', {
     message: `docker refused to ${verb} ${subject.slice(0, 12)}: ${errorText(answer)}`,
     hint: `Look at: docker inspect ${subject.slice(0, 12)}; docker logs --tail 20 ${subject.slice(0, 12)}`,
   });
 }
 
-function parseAnswer<T>(
+export function parseAnswer<T>(
   answer: EngineAnswer,
   schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } },
   what: string,

@@ -7,11 +7,12 @@ const spokenVersion = '1.41';
 const answerBytes = 64 * 1024 * 1024;
 
 export interface EngineRequest {
-  method: 'GET' | 'POST';
+  method: 'GET' | 'POST' | 'DELETE';
   /** From the first slash on, without the version. */
   path: string;
   query?: Readonly<Record<string, string>>;
   body?: unknown;
+  headers?: Readonly<Record<string, string>>;
   boundMs: number;
 }
 
@@ -153,9 +154,10 @@ export function errorText(answer: EngineAnswer): string {
   return parsed.success ? parsed.data.message : `status ${answer.status}`;
 }
 
-function bodyOf(request: EngineRequest): { body?: string; headers?: Record<string, string> } {
-  if (request.body === undefined) return {};
-  return { body: JSON.stringify(request.body), headers: { 'content-type': 'application/json' } };
+function bodyOf(request: EngineRequest): { body?: string; headers: Record<string, string> } {
+  const headers = { ...request.headers };
+  if (request.body === undefined) return { headers };
+  return { body: JSON.stringify(request.body), headers: { ...headers, 'content-type': 'application/json' } };
 }
 
 function withQuery(path: string, query: Readonly<Record<string, string>> | undefined): string {

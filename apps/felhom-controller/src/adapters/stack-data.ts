@@ -1,0 +1,33 @@
+import type { DataPort } from '../upgrade/ports.ts';
+import type { VolumeSnapshots } from '../volume-snapshots/ports.ts';
+
+/** A stack's data by volume snapshots. */
+export function stackData(snapshots: VolumeSnapshots): DataPort {
+  return {
+    plan: async (stack) => {
+      const plan = await snapshots.plan(stack);
+      return {
+        folders: plan.sources.map(({ path }) => path),
+        leftOut: plan.leftOut,
+        shared: plan.shared,
+        obstacles: plan.obstacles,
+        // Unpacking happens beside what is there: the same room once more.
+        neededBytes: plan.neededBytes * 2,
+        freeBytes: plan.freeBytes,
+      };
+    },
+    prepare: async (stack) => {
+      const prepared = await snapshots.prepare(stack);
+      return {
+        keep: async (reason, signal) => {
+          const captured = await prepared.capture({ reason, signal });
+          return { id: (await captured.keep()).id };
+        },
+      };
+    },
+    seal: async (stack, id) => void (await snapshots.seal(stack, id)),
+    restore: async (stack, id, { inheritFds }) => {
+      await snapshots.restore(stack, id, { files: false, trust: 'snapshot', inheritFds });
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import type { ContainerState } from '../engine/engine.ts';
+import { toDebt } from '../quiesce/plan.ts';
+import type { OldService, UpgradeDebt } from './debt.ts';
+import type { OldFiles } from './old-files.ts';
+import { containersOf, ran, type StackLook, type UpgradePlan } from './upgrade-plan.ts';
+
+export interface PromiseInput {
+  look: StackLook;
+  plan: UpgradePlan;
+  oldFiles: OldFiles;
+  runId: string;
+  bootId: string;
+  engineId: string;
+  nowMs: number;
+  deadlineMs: number;
+  rollbackAfter: number;
+  data: UpgradeDebt['data'];
+}
+
+/** What is owed to a stack from the moment before its first container stops. */
+export function promiseOf(input: PromiseInput): UpgradeDebt {
+  const { look, plan, oldFiles, runId } = input;
+  return {
+    run_id: runId,
+    stack: look.stack,
+    engine_id: input.engineId,
+    boot_id: input.bootId,
+    written_at_ms: input.nowMs,
+    deadline_at_ms: input.deadlineMs,
+    phase: 'staged',
+    reason: null,
+    activated_at_ms: null,
+    files: {
+      project: look.files.project,
+      composeFiles: [...look.files.composeFiles],
+      envFiles: [...look.files.envFiles],
+      workingDir: look.files.workingDir,
+    },
+    containers: look.containers
+      .filter(ran)
+      // Without files: a container that is gone is made again by a rollback alone, never from the new files.
+      .map((each) => ({ ...toDebt(each, look.containers, runId), compose_files: [], env_files: [] })),
+    policies: look.containers
+      .filter(({ restartPolicy }) => restartPolicy !== 'no')
+      .map(({ id, restartPolicy, restartRetries }) => ({ id, name: restartPolicy, retries: restartRetries })),
+    old: oldServices(look),
+    old_files: oldFiles.old,
+    new_files: oldFiles.present,
+    up: plan.up,
+    dropped: plan.dropped,
+    target: { key: plan.target.key, images: newImages(look, plan) },
+    rollback_after: input.rollbackAfter,
+    snapshot_id: null,
+    data: input.data,
+  };
+}
+
+function oldServices(look: StackLook): OldService[] {
+  const names = new Set(look.containers.flatMap(({ service }) => (service === null ? [] : [service])));
+  return [...names].map((name) => {
+    const own = containersOf(look, name);
+    const [first] = own;
+    return {
+      name,
+      image_ref: first?.image ?? '',
+      image_id: first?.imageId ?? '',
+      ran: own.some(ran),
+      was_healthy:
+        own.every(({ health }) => health.status !== 'unhealthy') && !own.some(({ status }) => status === 'restarting'),
+      anonymous: own.length === 1 && first !== undefined ? anonymousVolumes(first) : [],
+    };
+  });
+}
+
+/** Docker names a volume that nobody named by 64 hexadecimal digits. */
+function anonymousVolumes({ mounts }: ContainerState): OldService['anonymous'] {
+  return mounts.flatMap(({ kind, volume, destination }) =>
+    kind === 'volume' && volume !== null && /^[0-9a-f]{64}$/.test(volume) ? [{ volume, target: destination }] : [],
+  );
+}
+
+/** Every service that is brought up, with the image that it has to have afterwards. */
+function newImages({ config, images }: StackLook, { up }: UpgradePlan): UpgradeDebt['target']['images'] {
+  return config.services.flatMap(({ name, image }) => {
+    const id = images.get(image)?.id;
+    return up.includes(name) && id !== undefined ? [{ service: name, ref: image, id }] : [];
+  });
+}

@@ -1,0 +1,153 @@
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/other-debts.ts';
+import type { HeldLock } from '../quiesce/ports.ts';
+import { commit } from './commit.ts';
+import type { UpgradeDebt } from './debt.ts';
+import type { UpgradeDebtRead, UpgradePorts } from './ports.ts';
+import { owe, record, type Transaction, type UpgradeSettings } from './run.ts';
+import { type TakenBack, takeBack } from './take-back.ts';
+import { climbNew, noteRungs, verifyNew } from './verify.ts';
+
+/** What an interrupted upgrade owes, as recovery settles it. */
+export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): OtherDebts {
+  return {
+    owed: async () => {
+      const read = await ports.debts.read();
+      if (read.kind === 'absent') return null;
+      if (read.kind !== 'present') return { stack: 'unknown', deadlineMs: 0, engineId: null };
+      const { stack, deadline_at_ms: deadlineMs, engine_id: engineId } = read.value;
+      return { stack, deadlineMs, engineId };
+    },
+    settle: async (options) => settleRead(ports, settings, await ports.debts.read(), options),
+    forgive: async (stack) => {
+      const read = await ports.debts.read();
+      if (read.kind !== 'present' || read.value.stack !== stack) return false;
+      await ports.debts.erase();
+      return true;
+    },
+  };
+}
+
+async function settleRead(
+  ports: UpgradePorts,
+  settings: UpgradeSettings,
+  read: UpgradeDebtRead,
+  options: SettleOtherOptions,
+): Promise<OtherSettled> {
+  if (read.kind === 'absent') return { started: [], owed: [], failure: null };
+  if (read.kind === 'present') return await settleUpgrade(ports, settings, read.value, options);
+  return {
+    started: [],
+    owed: [],
+    failure:
+      read.kind === 'newer'
+        ? new Failure('state_newer', {
+            message: `the debt of an upgrade was written by a newer version of this program (format ${read.version}); nothing was changed, a stack may be down`,
+            hint: 'Install the newer felhom-controller again, then: felhom-controller recover',
+          })
+        : new Failure('state_unreadable', {
+            message: `the debt of an upgrade cannot be read (${read.reason}); nothing was changed, a stack may be down`,
+            hint: 'Compare with what should run (felhom-controller stack list); snapshots of its data: felhom-controller snapshot list STACK',
+          }),
+  };
+}
+
+/** By its phase: before activation the old version starts; in between it is rolled back; while verifying it is verified again. */
+export async function settleUpgrade(
+  ports: UpgradePorts,
+  settings: UpgradeSettings,
+  debt: UpgradeDebt,
+  { inheritFds, warn, stop }: SettleOtherOptions,
+): Promise<OtherSettled> {
+  const lock: HeldLock = { inheritFds, update: async () => undefined, release: async () => undefined };
+  const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
+  // Whoever finds us at it knows until when we mean to be done.
+  await owe(transaction, {});
+  if (debt.phase !== 'verifying') {
+    const why = debt.reason ?? 'the upgrade was interrupted';
+    return settledBy(debt, await takeBack(transaction, why), why);
+  }
+  return await verifyAgain(transaction);
+}
+
+/** The new version was started whole: where it is healthy it stays, and data that has lived on is not rolled back unasked. */
+async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
+  const { ports, settings, debt } = transaction;
+  const phase = (
+    await ports
+      .machine(debt.stack)
+      .read()
+      .catch(() => null)
+  )?.phase; // Unreadable: it is verified.
+  const ageMs = ports.clock.nowMs() - (debt.activated_at_ms ?? 0);
+  if (phase === 'success') {
+    await commit(transaction);
+    return { started: [], owed: [], failure: null };
+  }
+  if (ageMs > settings.bounds.verifyLimitMs) return await verifyLate(transaction);
+  try {
+    await bringUpNew(transaction);
+    await verifyNew(transaction);
+    await commit(transaction);
+    return { started: [...debt.up], owed: [], failure: null };
+  } catch (error) {
+    if (!(error instanceof Failure) || error.code === 'docker_unreachable') throw error;
+    return settledBy(debt, await takeBack(transaction, error.message), error.message);
+  }
+}
+
+/** After an engine restart some of it may be down. */
+async function bringUpNew({ ports, debt, settings, lock, warn }: Transaction): Promise<void> {
+  const { trouble } = await ports.engine.composeUp(debt.files, debt.up, {
+    boundMs: settings.bounds.upMs,
+    inheritFds: lock.inheritFds,
+  });
+  if (trouble !== null) warn(`docker compose was not content with the new version: ${trouble}`);
+}
+
+/** Too much may have been written since: a person decides. The new version is brought up, and stays. */
+async function verifyLate(transaction: Transaction): Promise<OtherSettled> {
+  const { ports, debt } = transaction;
+  await bringUpNew(transaction);
+  const end = await climbNew(transaction);
+  await noteRungs(transaction, end.rungs);
+  if (end.why === null) {
+    await commit(transaction);
+    return { started: [...debt.up], owed: [], failure: null };
+  }
+  const message = `the new version of ${debt.stack} is not healthy (${end.why}) and is too old to be rolled back unasked: its data has lived on`;
+  const hint = `Take it back: felhom-controller upgrade rollback ${debt.stack}; or mend it, then: felhom-controller upgrade healthcheck ${debt.stack}`;
+  await ports.memory.saveLastGood({ stack: debt.stack, definition: null, previous: debt });
+  await ports.alerts.raise({
+    id: debt.run_id,
+    stack: debt.stack,
+    attempted: debt.target.images.map(({ service, ref }) => `${service}=${ref}`).join(' '),
+    last_good: debt.old.map(({ name, image_ref }) => `${name}=${image_ref}`).join(' '),
+    recovered: false,
+    at: new Date(ports.clock.nowMs()).toISOString(),
+    message,
+    hint,
+  });
+  await record(transaction, async (machine) => {
+    const now = await machine.read();
+    if (now !== null) await machine.note({ lastError: end.why, data: { ...now.data, waits_for_person: true } });
+  });
+  await ports.debts.erase();
+  return { started: [], owed: [], failure: new Failure('upgrade_failed', { message, hint }) };
+}
+
+function settledBy({ stack }: UpgradeDebt, end: TakenBack, why: string): OtherSettled {
+  return {
+    started: end.started,
+    owed: end.owed,
+    failure: end.outcome === 'rolled_back' ? rolledBack(stack, end, why) : null,
+  };
+}
+
+/** How an upgrade that was taken back is told. */
+export function rolledBack(stack: string, { recovered }: Pick<TakenBack, 'recovered'>, why: string): Failure {
+  return new Failure('rolled_back', {
+    message: `${stack} runs its old version again, ${recovered ? 'healthy, with its data as it was' : 'but it is NOT healthy'}: ${why}`,
+    hint: `This target is not tried again until: felhom-controller upgrade allow ${stack}`,
+  });
+}

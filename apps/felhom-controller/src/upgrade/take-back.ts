@@ -1,0 +1,65 @@
+import { asFailure, type Failure } from '@felhom/kernel/failure.ts';
+import { payDebts } from '../quiesce/pay.ts';
+import type { OwedContainer } from '../quiesce/result.ts';
+import type { Rung } from './memory.ts';
+import { rollBack } from './roll-back.ts';
+import { owe, record, type Transaction, tell } from './run.ts';
+
+/*
+ * Invariants
+ * - The end of an upgrade that failed and every recovery run this code. Twice equals once.
+ * - What it does is chosen by the debt alone: before activation the old containers are started again, from then on
+ *   the old version is made again from what was kept.
+ */
+
+export interface TakenBack {
+  outcome: 'failed' | 'rolled_back' | 'owed';
+  started: string[];
+  owed: OwedContainer[];
+  /** The old version is as healthy as it was. */
+  recovered: boolean;
+  rungs: Rung[];
+}
+
+/** Brings the old version back, from whatever point. Throws `docker_unreachable` and what cannot be written; then the debt stays. */
+export async function takeBack(transaction: Transaction, why: string): Promise<TakenBack> {
+  if (transaction.debt.phase !== 'staged') return await rollBack(transaction, why);
+  const resumed = await resumeOld(transaction);
+  if (resumed.owed.length === 0) {
+    await record(transaction, async (machine) => {
+      const now = await machine.read();
+      if (now?.phase === 'staged') await machine.stepFrom('staged', 'failed', { lastError: why });
+    });
+    await transaction.ports.debts.erase();
+    tell(transaction, 'failed');
+    return { outcome: 'failed', recovered: true, rungs: [], ...resumed };
+  }
+  // Its containers are gone: they are made again. The data was never touched, and a snapshot of it is the same.
+  await owe(transaction, { phase: 'rolling_back', reason: why });
+  return await rollBack(transaction, why);
+}
+
+/** Exactly the containers that ran, with the restart policies that they had. */
+async function resumeOld({
+  ports,
+  debt,
+  settings,
+  lock,
+  warn,
+}: Transaction): Promise<Pick<TakenBack, 'started' | 'owed'>> {
+  const started: string[] = [];
+  const { owed } = await payDebts({ engine: ports.engine, clock: ports.clock }, debt.containers, {
+    bounds: settings.quiesce,
+    inheritFds: lock.inheritFds,
+    onPaid: ({ name }) => void started.push(name),
+    onTrouble: ({ name }, trouble) => warn(`${name} is not running yet: ${trouble}`),
+  });
+  for (const { id, name, retries } of debt.policies) await ports.engine.setRestartPolicy(id, { name, retries });
+  return { started, owed: owed.map(({ debt: { name }, why }) => ({ stack: debt.stack, container: name, why })) };
+}
+
+/** Words of a failure for the state and the alert. */
+export function reasonOf(error: unknown): { why: string; failure: Failure } {
+  const failure = asFailure(error);
+  return { why: failure.message, failure };
+}
