@@ -35,5 +35,6 @@ it('has the defaults that docs/architecture.md states', () => {
     reconcile_backoff: 10 * minute,
     stop_grace: 20 * second,
     pass: 20 * minute,
+    full_read: 10 * minute,
   });
 });

@@ -37,6 +37,9 @@ export const boundsSchema = z
     lock_timeout: durationMs('2m').describe(
       'how long `reconcile --once` waits for locks, backups and tasks of others; the loop looks again in its next pass',
     ),
+    full_read: durationMs('10m').describe(
+      'no configuration goes unread for longer, whatever the version list of the cluster says',
+    ),
     lock_poll: durationMs('1s').describe('between two looks at a guest that is waited for'),
     shutdown: durationMs('3m').describe('how long a guest may take to shut down before it is ended hard'),
     task_wait: durationMs('10m').describe('how long a pass follows one task; after that the next pass looks at it'),

@@ -67,6 +67,10 @@ export const agentConfigSchema = z.strictObject({
     .string()
     .default(defaultPlaces.guests)
     .describe('a folder with one file per guest, or one file with a document for each'),
+  cluster_files: z
+    .string()
+    .default('/etc/pve')
+    .describe("where the cluster's filesystem lies, whose version list tells which configurations changed"),
   gate: z.enum(['auto', 'hook', 'log']).default('auto').describe('auto: hook where vzdump.conf names ours'),
   vzdump_conf: z.string().default('/etc/vzdump.conf'),
   hook: z

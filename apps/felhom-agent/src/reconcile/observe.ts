@@ -12,6 +12,8 @@ export interface ObserveOptions {
   reads: number;
   /** Since when this lock of the guest is known, milliseconds since the epoch. */
   lockedSinceMs?: (vmid: number, lock: string) => number | null;
+  /** Whether it is known, without a read, that the guest's configuration is as declared. */
+  unchanged?: (guest: DesiredGuest) => boolean;
   signal?: AbortSignal | undefined;
 }
 
@@ -34,9 +36,10 @@ export async function observe(
     return found === undefined ? [] : [{ declared: guest, found }];
   });
   const read = configReader(pve, options);
-  const configs = await inParallel(here, options.reads, async ({ declared: guest, found }) =>
-    isAsked(guest) ? await read(found) : ({ kind: 'not-asked' } as const),
-  );
+  const configs = await inParallel(here, options.reads, async ({ declared: guest, found }): Promise<ReadConfig> => {
+    if (!isAsked(guest)) return { kind: 'not-asked' };
+    return options.unchanged?.(guest) === true ? { kind: 'unchanged' } : await read(found);
+  });
   const guests = new Map<number, ActualGuest>();
   for (const [index, { found }] of here.entries()) {
     const config = configs[index];

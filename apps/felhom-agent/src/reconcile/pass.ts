@@ -1,3 +1,4 @@
+import type { PassHint } from './change-hint.ts';
 import { convergeGuest, type GuestWork } from './converge-guest.ts';
 import { describeAction } from './describe-action.ts';
 import type { GuestBackoff } from './guest-backoff.ts';
@@ -92,16 +93,33 @@ async function lookAndPlan(
   const { limits, allowStops, allowMemoryBelowUse, stop } = options;
   const nowMs = clock.nowMs();
   const nothing: Actual = { node: pve.node, observedAtMs: nowMs, guests: new Map(), elsewhere: new Map() };
-  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), signal: undefined };
+  // Before anything is listed: what changes later is newer than this list, and is read in the next pass.
+  const hint = await ports.changes.begin();
+  const unchanged = ({ vmid, fields }: DesiredGuest): boolean => hint.unchanged(vmid, JSON.stringify(fields));
+  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), unchanged, signal: undefined };
   const actual = desired.guests.length === 0 ? nothing : await observe(pve, desired.guests, look);
   const none: ReadonlyMap<number, string> = new Map();
   const plan = { allowStops, allowMemoryBelowUse, openJobs: none, nowMs, stuckAfterMs: limits.stuckMs };
   const first = planGuests(desired, actual, plan);
+  concludeHint(hint, desired, actual, first);
   // The journal of backups is read only where something is to be done.
   if (stop.aborted || first.guests.every(({ actions }) => actions.length === 0))
     return { plan: first, actual, openJobs: none };
   const openJobs = await ports.openJobs();
   return { plan: planGuests(desired, actual, { ...plan, openJobs }), actual, openJobs };
+}
+
+/** A guest that was read and found in sync, with nothing that waits for a restart, need not be read again until it changes. */
+function concludeHint(hint: PassHint, { guests }: Desired, actual: Actual, plan: Plan): void {
+  const planned = new Map(plan.guests.map((guest) => [guest.vmid, guest]));
+  for (const { vmid, fields } of guests) {
+    const found = actual.guests.get(vmid)?.config.kind;
+    const guest = planned.get(vmid);
+    const isSettled = guest?.standing === 'in_sync' && guest.awaitingRestart.length === 0;
+    const outcome =
+      isSettled && found === 'read' ? 'settled' : isSettled && found === 'unchanged' ? 'skipped' : 'unsettled';
+    hint.conclude(vmid, JSON.stringify(fields), outcome);
+  }
 }
 
 /** Since when a lock is known: from the pass before, where it was the same one. */

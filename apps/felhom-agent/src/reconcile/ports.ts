@@ -3,6 +3,7 @@ import type { PveClient } from '@felhom/proxmox/client.ts';
 import type { DesiredProvider } from '../desired/provider.ts';
 import type { MutationLanes } from '../lanes/lanes.ts';
 import type { ActionJournal } from './action-journal.ts';
+import type { ChangeHint } from './change-hint.ts';
 import type { LastPass } from './last-pass.ts';
 
 /** What reconcile asks of a node. Every call throws PveError, whose `outcomeUnknown` says what is known of the effect. */
@@ -15,6 +16,8 @@ export type ReconcileNode = Pick<PveClient, 'node' | 'user' | 'guests' | 'tasks'
 export interface ReconcilePorts {
   pve: ReconcileNode;
   desired: DesiredProvider;
+  /** Which configurations need not be read again. */
+  changes: ChangeHint;
   journal: ActionJournal;
   lanes: MutationLanes;
   /** Guests with a backup under way from the moment its gate opens, and its job: a held lane, whoever lives. */

@@ -14,9 +14,11 @@ import { openClient } from '../open-client.ts';
 import { actionsPath, guestsFile, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
 import { actionJournal } from './action-journal.ts';
 import { actionRecord, keepActions } from './action-record.ts';
+import { changeHint } from './change-hint.ts';
 import type { Desired } from './model.ts';
 import { observe } from './observe.ts';
 import type { PassMemory, ReconcileLimits, ReconcilePorts } from './ports.ts';
+import { versionListIn } from './version-list.ts';
 
 /** The real ports of reconcile, and what lets go of them. */
 export interface OpenReconcile {
@@ -44,6 +46,12 @@ export async function openReconcile(
   const ports: ReconcilePorts = {
     pve: client,
     desired: declaredIn(config),
+    changes: changeHint({
+      node: client.node,
+      readList: versionListIn(config.cluster_files, systemClock),
+      clock: systemClock,
+      fullReadMs: config.bounds.full_read,
+    }),
     journal: actionJournal(journal, systemClock),
     lanes: fileLanes(lanesFolder(config.state), 'reconcile'),
     openJobs: openJobsIn(journalPath(config.state), bootId),
