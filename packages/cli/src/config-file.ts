@@ -86,7 +86,8 @@ export async function parseConfig<S extends z.ZodType>(source: ConfigSource<S>):
   throw invalid(problems, source);
 }
 
-function invalid(problems: readonly string[], source: { hint: string }): Failure {
+function invalid(found: readonly string[], source: { hint: string }): Failure {
+  const problems = [...new Set(found)];
   const [only] = problems;
   const told = problems.slice(0, maxMistakes);
   const message =
@@ -119,7 +120,7 @@ async function readYaml(source: {
     ];
     if (mistakes.length > 0)
       throw invalid(
-        mistakes.slice(0, maxMistakes + 1).map(({ offset, message }) => `${at(offset)}: ${message}`),
+        mistakes.slice(0, 50 * maxMistakes).map(({ offset, message }) => `${at(offset)}: ${inWords(message)}`),
         source,
       );
     const value: unknown = document.toJS({ maxAliasCount: 100 });
@@ -130,6 +131,11 @@ async function readYaml(source: {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw invalid([`${file}: it cannot be taken apart: ${why}`], source);
   }
+}
+
+/** yaml tells of a stack that ran out as of a mistake in the text. */
+function inWords(message: string): string {
+  return /call stack/.test(message) ? 'it is nested too deep to be a configuration' : message;
 }
 
 type Yaml = typeof import('yaml');

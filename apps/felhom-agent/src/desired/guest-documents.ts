@@ -51,8 +51,13 @@ function placeOf({ source, firstLine = 1 }: GuestText): string {
 function guestsNamed({ text, source }: GuestText): (number | null)[] {
   const written = [...text.matchAll(/^["']?vmid["']?\s*:\s*["']?([1-9]\d{2,8})\b/gm)].map((match) => Number(match[1]));
   if (written.length > 0) return [...new Set(written)];
-  const [, number] = /^([1-9]\d{2,8})(?:\D|$)/.exec(basename(source)) ?? [];
-  return [number === undefined ? null : Number(number)];
+  return [vmidOf(basename(source))];
+}
+
+/** The guest that a file is about by its name: `101.yaml`, `101-docker1.yaml`; null for another name. */
+export function vmidOf(fileName: string): number | null {
+  const [, number] = /^([1-9]\d{2,8})(?:\D|$)/.exec(fileName) ?? [];
+  return number === undefined ? null : Number(number);
 }
 
 function separate(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { DesiredProblem } from '../reconcile/model.ts';
-import { type GuestDocuments, type GuestText, parseGuestDocuments, toDesired } from './guest-documents.ts';
+import { type GuestDocuments, type GuestText, parseGuestDocuments, toDesired, vmidOf } from './guest-documents.ts';
 import type { DesiredProvider } from './provider.ts';
 
 /** One guest is a screen of text; one file for a whole node holds many. */
@@ -73,14 +73,18 @@ async function readFolder(folder: string): Promise<Texts> {
     const source = join(folder, name);
     try {
       const text = await readConfigText(source, guestFileBytes);
-      if (text !== undefined) texts.push({ text, source });
+      if (text === undefined) problems.push({ source, vmid: vmidOf(name), message: gone(source) });
+      else texts.push({ text, source });
     } catch (error) {
-      const [, number] = /^([1-9]\d{2,8})(?:\D|$)/.exec(name) ?? [];
       const message = error instanceof Error ? error.message : String(error);
-      problems.push({ source, vmid: number === undefined ? null : Number(number), message });
+      problems.push({ source, vmid: vmidOf(name), message });
     }
   }
   return { texts, problems };
+}
+
+function gone(source: string): string {
+  return `the configuration ${source} cannot be read: it is gone, or a link to nothing`;
 }
 
 /** Splits a stream of YAML documents at its markers; one that says nothing is none. */
