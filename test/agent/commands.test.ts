@@ -255,3 +255,21 @@ describe('status and config', () => {
       expect((await stat(join(of.folder, 'state', name))).mode & 0o077).toBe(0);
   });
 });
+
+describe('guest hold while serve runs', () => {
+  it('counts at once for backups, and after a restart too', async () => {
+    const of = await openHost();
+    host = of;
+    await of.adopt(101);
+    await of.serve();
+    const due = async (): Promise<unknown> => (await of.run('backup', 'due', '101', '--json')).json['guests'];
+    expect(await due()).toMatchObject([{ due: true }]);
+    expect((await of.run('guest', 'hold', '101', '--reason', 'migration')).code).toBe(0);
+    expect(await due()).toMatchObject([{ due: false, reason: 'held' }]);
+    await of.terminate();
+    await of.serve();
+    expect((await of.run('guest', 'list')).stdout).toContain('held: migration');
+    expect((await of.run('guest', 'release', '101')).code).toBe(0);
+    expect(await due()).toMatchObject([{ due: true }]);
+  });
+});

@@ -11,7 +11,10 @@ const read = async (name: string): Promise<unknown> => parse(await readFile(new 
 describe('the configurations to begin with', () => {
   it('are what the programs take', async () => {
     expect(agentConfigSchema.parse(await read('agent.yaml'))).toMatchObject({ listen: '10.0.3.1:8470' });
-    expect(guestFileSchema.parse(await read('guests.d-101-docker1.yaml'))).toMatchObject({ vmid: 101 });
+    expect(guestFileSchema.parse(await read('guests.d-101-docker1.yaml'))).toMatchObject({
+      vmid: 101,
+      desired: { memory: '4096', startup: 'order=2,up=30' },
+    });
     expect(configSchema.parse(await read('controller.yaml'))).toMatchObject({ token_file: '/etc/felhom/token' });
   });
 });

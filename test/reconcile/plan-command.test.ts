@@ -1,4 +1,6 @@
+import { parseVmid } from '@felhom/proxmox/upid.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { applyFields, planOf } from './apply-fields.ts';
 import { openPlanning, type Planning } from './planning.ts';
 
 let host: Planning;
@@ -43,5 +45,93 @@ describe('plan', () => {
     `);
     expect((await host.run('plan', '--detailed-exitcode')).exit).toBe(4);
     expect((await host.run('plan', '103', '--detailed-exitcode')).exit).toBe(0);
+  });
+});
+
+describe('what plan says to programs', () => {
+  it('is one JSON object, with what waits for a restart apart', async () => {
+    const vm = { vmid: parseVmid(201), kind: 'qemu' } as const;
+    await host.declare('201.yaml', { vmid: 201, desired: { cores: 4 } });
+    await applyFields(host.pve, vm, await planOf(host.pve, vm, { cores: 4 }));
+    const told = await host.run('plan', '201', '--json', '--detailed-exitcode');
+    expect(told.exit).toBe(0);
+    expect(told.json).toMatchObject({
+      schema: 'felhom.plan/1',
+      node: 'pve1',
+      drift: false,
+      guests: [
+        {
+          vmid: 201,
+          name: 'win',
+          kind: 'qemu',
+          standing: 'in_sync',
+          actions: [],
+          awaiting_restart: [{ field: 'cores', live: '2', declared: '4' }],
+        },
+      ],
+      problems: [],
+      refused: null,
+    });
+    expect((await host.run('plan', '201')).stdout).toContain(
+      'cores        4 is applied and takes effect after a restart (now 2)',
+    );
+  });
+
+  it('ends 3 where a guest cannot be had as declared, and plans the others', async () => {
+    await host.declare('103.yaml', 'vmid: 103\ndesired: { coores: 8 }\n');
+    await host.declare('notes.yaml', 'what is this');
+    const told = await host.run('plan', '--detailed-exitcode');
+    expect(told.exit).toBe(3);
+    expect(told.stdout).toContain(
+      'guest 103, failed: /F/guests.d/103.yaml:2:12: desired.coores: unknown key, did you mean desired.cores?',
+    );
+    expect(told.stdout).toContain('not understood, and so left alone:\n  /F/guests.d/notes.yaml:1:1: ');
+    expect(told.stdout).toContain('guest 101 docker1\n  ~ cores        2 -> 4\n');
+    await host.declare('notes.yaml', undefined);
+    await host.declare('103.yaml', { vmid: 103, desired: { cores: 2 } });
+  });
+
+  it('ends 13 where it would stop too much, shows what, and not where that is allowed', async () => {
+    await host.declare('101.yaml', { vmid: 101, desired: { state: 'stopped' } });
+    await host.declare('103.yaml', { vmid: 103, desired: { state: 'stopped' } });
+    const told = await host.run('plan');
+    expect(told.exit).toBe(13);
+    expect(told.stdout).toContain('guest 101 docker1\n  - stop\n');
+    expect(told.stdout).toContain(
+      'refused: the plan would stop 2 of 4 declared guests (101, 103); nothing of it is done\n  If that is meant: --allow-stops 2\n',
+    );
+    expect((await host.run('plan', '--allow-stops', '2')).exit).toBe(0);
+    expect((await host.run('plan', '--json')).json).toMatchObject({ refused: { would_stop: [101, 103] } });
+  });
+});
+
+describe('the configuration of guests', () => {
+  it('is checked as a whole: every mistake is named, with its line', async () => {
+    await host.declare('103.yaml', 'vmid: 103\ndesired: { coores: 8 }\n');
+    await host.declare('104.yaml', 'vmid: 201\n');
+    const checked = await host.run('config', 'check');
+    expect(checked.exit).toBe(2);
+    expect(checked.stderr).toContain('/F/guests.d/103.yaml:2:12: desired.coores: unknown key');
+    expect(checked.stderr).toContain('/F/guests.d/104.yaml: guest 201 is declared in /F/guests.d/201.yaml too');
+  });
+
+  it('has a schema that editors take', async () => {
+    const printed = await host.run('config', 'schema', '--guest');
+    const schema: unknown = JSON.parse(printed.stdout);
+    expect(schema).toMatchObject({
+      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      type: 'object',
+      required: ['vmid'],
+      additionalProperties: false,
+      properties: {
+        desired: {
+          additionalProperties: false,
+          properties: {
+            state: { enum: ['running', 'stopped'] },
+            memory: { type: 'string', pattern: expect.any(String) },
+          },
+        },
+      },
+    });
   });
 });

@@ -76,7 +76,7 @@ export const startupField: ManagedField = {
   effect: atOnce,
   show: plain,
   doc: {
-    takes: '`{ order: 2, up: 30s, down: 1m }`, each of them optional, or `order=2,up=30,down=60` as PVE writes it',
+    takes: '`{ order: 2, up: 30s, down: 1m }`, each of them optional',
     absent: 'no order, no delays',
     same: 'order of the parts, `2` and `order=2`, leading zeros',
     effect: { lxc: 'at once, for the next start of the node', qemu: 'at once, for the next start of the node' },
