@@ -1,6 +1,7 @@
 import { durationMs, sizeBytes } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
+import { documentConfigSchema } from './desired/document-config.ts';
 import { desiredSchema } from './desired/schema.ts';
 import { defaultPlaces } from './status/places.ts';
 
@@ -67,6 +68,7 @@ export const agentConfigSchema = z.strictObject({
     .string()
     .default(defaultPlaces.guests)
     .describe('a folder with one file per guest, or one file with a document for each'),
+  guests_document: documentConfigSchema.optional().describe('signed files of guests from a server, in place of guests'),
   cluster_files: z
     .string()
     .default('/etc/pve')

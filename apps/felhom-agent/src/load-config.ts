@@ -1,6 +1,7 @@
 import { parseConfig, readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type AgentConfig, agentConfigSchema, type GuestFile } from './config.ts';
+import type { GuestDocuments } from './desired/guest-documents.ts';
 import { readGuestDocuments } from './desired/place.ts';
 import type { DesiredProblem } from './reconcile/model.ts';
 import { defaultConfigFile } from './status/places.ts';
@@ -37,6 +38,13 @@ export async function loadConfig(flag: string | undefined): Promise<Loaded> {
     });
   }
   const config = await parseConfig({ text, file, schema: agentConfigSchema, hint });
-  const { guests, problems } = await readGuestDocuments(config.guests);
+  const { guests, problems } = await guestsOf(config);
   return { file, config, guests: new Map(guests.map(({ guest }) => [guest.vmid, guest])), problems };
+}
+
+/** From the folder, or from the signed document in force: nobody is asked for a newer one here. */
+async function guestsOf(config: AgentConfig): Promise<GuestDocuments> {
+  if (config.guests_document === undefined) return await readGuestDocuments(config.guests);
+  const { knownGuestDocuments } = await import('./desired/wiring.ts');
+  return await knownGuestDocuments(config.guests_document, config.state);
 }

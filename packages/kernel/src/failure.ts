@@ -32,6 +32,7 @@ export const failures = {
   docker_unsupported: { exit: 10, retry: false },
   pve_unreachable: { exit: 10, retry: true },
   pve_misbehaves: { exit: 10, retry: true },
+  desired_unavailable: { exit: 10, retry: true },
   tls_identity: { exit: 12, retry: false },
   busy: { exit: 11, retry: true },
   refused: { exit: 12, retry: false },

@@ -6,12 +6,11 @@ import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import type { Failure } from '@felhom/kernel/failure.ts';
 import { openJobsIn } from '../backup/open-jobs.ts';
 import type { AgentConfig } from '../config.ts';
-import { withHolds } from '../desired/holds.ts';
-import { placeProvider } from '../desired/place.ts';
+import { declaredIn } from '../desired/wiring.ts';
 import { hostBootId, newId } from '../identity.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { openClient } from '../open-client.ts';
-import { actionsPath, guestsFile, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
+import { actionsPath, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
 import { actionJournal } from './action-journal.ts';
 import { actionRecord, keepActions } from './action-record.ts';
 import { changeHint } from './change-hint.ts';
@@ -45,7 +44,7 @@ export async function openReconcile(
   const client = await openClient(config);
   const ports: ReconcilePorts = {
     pve: client,
-    desired: declaredIn(config),
+    desired: declaredIn(config, 'pass'),
     changes: changeHint({
       node: client.node,
       readList: versionListIn(config.cluster_files, systemClock),
@@ -77,7 +76,7 @@ export async function openPlanning(config: AgentConfig) {
   const client = await openClient(config);
   const openJobs = openJobsIn(journalPath(config.state), await hostBootId());
   return {
-    desired: declaredIn(config),
+    desired: declaredIn(config, 'look'),
     look: async ({ guests }: Desired) => {
       const nowMs = systemClock.nowMs();
       const actual = await observe(client, guests, { nowMs, reads: config.limits.config_reads });
@@ -91,10 +90,6 @@ export async function openPlanning(config: AgentConfig) {
 export function systemNotifier(log: Log): ServiceNotifier {
   const given = { env: process.env, pid: process.pid, commands: systemCommands, clock: systemClock };
   return serviceNotifier({ ...given, warn: (message) => log.warn(message) });
-}
-
-function declaredIn(config: AgentConfig) {
-  return withHolds(placeProvider(config.guests), guestsFile(config.state));
 }
 
 function limitsOf({ bounds, limits }: AgentConfig): ReconcileLimits {

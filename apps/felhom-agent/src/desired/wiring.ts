@@ -1,0 +1,69 @@
+import { readFile } from 'node:fs/promises';
+import { readSecretFile } from '@felhom/cli/secret-file.ts';
+import { systemClock } from '@felhom/kernel/clock.ts';
+import type { PeerTrust } from '@felhom/pinned-tls/connector.ts';
+import { canonicalFingerprint } from '@felhom/pinned-tls/fingerprint.ts';
+import type { AgentConfig } from '../config.ts';
+import { readSigners } from '../operations/signers.ts';
+import { openOperationStore } from '../operations/wiring.ts';
+import { guestsFile } from '../state-files.ts';
+import type { DocumentConfig } from './document-config.ts';
+import { documentStore, readKept, unwrittenStore } from './document-store.ts';
+import type { Fetched } from './fetch-document.ts';
+import type { GuestDocuments } from './guest-documents.ts';
+import { withHolds } from './holds.ts';
+import { openDocument } from './judge-document.ts';
+import { placeProvider } from './place.ts';
+import type { DesiredProvider } from './provider.ts';
+import { guestsIn, remoteProvider } from './remote-provider.ts';
+
+type Where = Pick<AgentConfig, 'guests' | 'guests_document' | 'state'>;
+
+/** What is declared, with holds. `look`: a new document is seen, and not kept. */
+export function declaredIn(config: Where, purpose: 'pass' | 'look'): DesiredProvider {
+  const { guests_document: document, state } = config;
+  const provider = document === undefined ? placeProvider(config.guests) : documentProvider(document, state, purpose);
+  return withHolds(provider, guestsFile(state));
+}
+
+/** The files of the guests in the document in force; none where none is. Nobody is asked. @throws Failure where the state cannot be read */
+export async function knownGuestDocuments(config: DocumentConfig, stateDir: string): Promise<GuestDocuments> {
+  const kept = await readKept(stateDir);
+  if (kept.document === null) return { guests: [], problems: [] };
+  const opened = openDocument(Buffer.from(kept.document.envelope), await rulesOf(config, stateDir));
+  return opened.kind === 'refused' ? { guests: [], problems: [] } : await guestsIn(opened.document, config.url);
+}
+
+function documentProvider(config: DocumentConfig, stateDir: string, purpose: 'pass' | 'look'): DesiredProvider {
+  return remoteProvider({
+    url: config.url,
+    fetch: async (etag) => await fetchBy(config, etag),
+    store: purpose === 'pass' ? documentStore(stateDir, systemClock) : unwrittenStore(stateDir),
+    rules: async () => await rulesOf(config, stateDir),
+    clock: systemClock,
+    everyMs: config.every,
+  });
+}
+
+async function rulesOf({ signers, max_size: maxBytes }: DocumentConfig, stateDir: string) {
+  const { agent_id: agentId } = await openOperationStore(stateDir).read();
+  return { signers: await readSigners(signers), agentId, maxBytes };
+}
+
+/** A token or an authority that cannot be read is as good as a server that cannot be had: what is in force stays. */
+async function fetchBy(config: DocumentConfig, etag: string | null): Promise<Fetched> {
+  const { url, timeout: timeoutMs, max_size: maxBytes, token_file: tokenFile } = config;
+  try {
+    const token = tokenFile === undefined ? null : await readSecretFile(tokenFile, 'the token for the signed document');
+    const { fetchDocument } = await import('./fetch-document.ts');
+    return await fetchDocument({ url, trust: await trustOf(config), token, timeoutMs, maxBytes }, etag);
+  } catch (error) {
+    return { kind: 'failed', why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function trustOf({ fingerprint, ca_file: caFile }: DocumentConfig): Promise<PeerTrust> {
+  const pinned = fingerprint === undefined ? undefined : canonicalFingerprint(fingerprint);
+  if (pinned !== undefined) return { kind: 'fingerprint', fingerprint: pinned };
+  return caFile === undefined ? { kind: 'system' } : { kind: 'ca', ca: await readFile(caFile, 'utf8') };
+}
