@@ -1,3 +1,4 @@
+import { chooseGuests } from '../desired/choose.ts';
 import { loadConfig } from '../load-config.ts';
 import type { Plan } from '../reconcile/model.ts';
 import { planGuests } from '../reconcile/plan.ts';
@@ -19,15 +20,7 @@ export async function planCommand(context: CommandContext, flags: PlanFlags): Pr
   const { openPlanning } = await import('../reconcile/wiring.ts');
   const { desired, look, close } = await openPlanning(config);
   try {
-    const wanted = await desired.read();
-    const chosen =
-      flags.vmids.length === 0
-        ? wanted
-        : {
-            ...wanted,
-            guests: wanted.guests.filter((guest) => flags.vmids.includes(guest.vmid)),
-            problems: wanted.problems.filter((problem) => problem.vmid === null || flags.vmids.includes(problem.vmid)),
-          };
+    const chosen = chooseGuests(await desired.read(), flags.vmids);
     const { actual, openJobs, nowMs } = await look(chosen);
     const plan = planGuests(chosen, actual, {
       allowStops: flags.allowStops,

@@ -25,3 +25,11 @@ export const lastPassSchema = z.object({
 });
 export type LastPass = z.infer<typeof lastPassSchema>;
 export const lastPassVersion = 1;
+
+/** Since when a lock is known: from the pass before, where it was the same one. */
+export function lockedSince(before: LastPass | null): (vmid: number, lock: string) => number | null {
+  return (vmid, lock) => {
+    const known = before?.locks.find((each) => each.vmid === vmid && each.lock === lock);
+    return known === undefined ? null : Date.parse(known.since);
+  };
+}

@@ -3,7 +3,7 @@ import { convergeGuest, type GuestWork } from './converge-guest.ts';
 import { describeAction } from './describe-action.ts';
 import type { GuestBackoff } from './guest-backoff.ts';
 import { places } from './in-parallel.ts';
-import type { LastPass } from './last-pass.ts';
+import { type LastPass, lockedSince } from './last-pass.ts';
 import type { Actual, Desired, DesiredGuest, GuestPlan, Plan, PlanOptions } from './model.ts';
 import { observe } from './observe.ts';
 import { planGuests } from './plan.ts';
@@ -120,14 +120,6 @@ function concludeHint(hint: PassHint, { guests }: Desired, actual: Actual, plan:
       isSettled && found === 'read' ? 'settled' : isSettled && found === 'unchanged' ? 'skipped' : 'unsettled';
     hint.conclude(vmid, JSON.stringify(fields), outcome);
   }
-}
-
-/** Since when a lock is known: from the pass before, where it was the same one. */
-function lockedSince(before: LastPass | null): (vmid: number, lock: string) => number | null {
-  return (vmid, lock) => {
-    const known = before?.locks.find((each) => each.vmid === vmid && each.lock === lock);
-    return known === undefined ? null : Date.parse(known.since);
-  };
 }
 
 interface Acting {

@@ -98,7 +98,7 @@ function waitFor(guest: ActualGuest, options: PlanOptions): LeftOut | null {
   if (job !== undefined) return { standing: 'deferred', reason: `its backup is under way (job ${job})`, hint: null };
   if (guest.lock === null) return null;
   const ageMs = guest.lockedSinceMs === null ? null : Math.max(0, options.nowMs - guest.lockedSinceMs);
-  const since = ageMs === null ? '' : `, for ${formatElapsed(ageMs)} now`;
+  const since = ageMs === null || ageMs < 1_000 ? '' : `, for ${formatElapsed(ageMs)} now`;
   if (ageMs === null || ageMs < options.stuckAfterMs)
     return { standing: 'deferred', reason: `PVE has locked it (${guest.lock})${since}`, hint: null };
   const program = guest.kind === 'lxc' ? 'pct' : 'qm';

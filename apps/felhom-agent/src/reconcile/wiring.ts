@@ -14,6 +14,7 @@ import { actionsPath, journalPath, lanesFolder, lastPassFile } from '../state-fi
 import { actionJournal } from './action-journal.ts';
 import { actionRecord, keepActions } from './action-record.ts';
 import { changeHint } from './change-hint.ts';
+import { lockedSince } from './last-pass.ts';
 import type { Desired } from './model.ts';
 import { observe } from './observe.ts';
 import type { PassMemory, ReconcileLimits, ReconcilePorts } from './ports.ts';
@@ -79,7 +80,12 @@ export async function openPlanning(config: AgentConfig) {
     desired: declaredIn(config, 'look'),
     look: async ({ guests }: Desired) => {
       const nowMs = systemClock.nowMs();
-      const actual = await observe(client, guests, { nowMs, reads: config.limits.config_reads });
+      const before = await lastPassFile(config.state).read();
+      const actual = await observe(client, guests, {
+        nowMs,
+        reads: config.limits.config_reads,
+        lockedSinceMs: lockedSince(before.kind === 'present' ? before.value : null),
+      });
       return { actual, openJobs: await openJobs(), nowMs };
     },
     close: async () => await client.close(),
