@@ -34,6 +34,14 @@ find_missing_packages() {
   case $1 in
     test | bench) want systemd-analyze systemd ;;
   esac
+  # What snapshots must bring back is set and compared with these.
+  case $1 in
+    test)
+      want setfacl acl
+      want setfattr attr
+      if is_root; then want mkfs.ext4 e2fsprogs; fi
+      ;;
+  esac
   case $1 in
     bench) [ -d /usr/lib/python3/dist-packages/proxmoxer ] || missing="$missing python3-proxmoxer" ;;
   esac

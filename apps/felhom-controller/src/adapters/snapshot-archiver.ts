@@ -64,7 +64,8 @@ export function systemArchiver(commands: CommandRunner): Archiver {
         if (member !== null) onMember(member);
         else if (wrong.length === 0) wrong.push(line);
       });
-      const flags = ['--list', '--verbose', '--numeric-owner', '--quoting-style=c', '--zstd'];
+      // Without --absolute-names tar leaves the first slash of a hard link's target out of its list.
+      const flags = ['--list', '--verbose', '--absolute-names', '--numeric-owner', '--quoting-style=c', '--zstd'];
       const end = await run('tar', [...flags, '--file', stored], { onStdout: lines.take });
       lines.end();
       if (end.exitCode !== 0) throw unreadable(lastLine(end));
