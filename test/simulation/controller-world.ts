@@ -124,7 +124,7 @@ export function restoredWorld(original: World): World | null {
 }
 
 /** A process in this world: its ports, and the life that may end at `point`. */
-function newProcess(world: World, point: CrashPoint | null): { ports: RunPorts; life: Doom } {
+export function newProcess(world: World, point: CrashPoint | null): { ports: RunPorts; life: Doom } {
   const { lock, clock } = world;
   const pid = lock.nextPid++;
   const life = doom(point, clock, world.freezer, () => {
@@ -265,7 +265,8 @@ export async function beginRecover(
   return await endOf(work, life);
 }
 
-async function endOf<E>(work: Promise<E>, life: Doom): Promise<Ended<E>> {
+/** The end of a process, or null: it died. Somebody must move the clock on. */
+export async function endOf<E>(work: Promise<E>, life: Doom): Promise<Ended<E>> {
   work.catch(() => undefined); // A death in an effect that cannot wait ends it with an error that nobody hears.
   const first = await Promise.race([life.died, work.then((end) => ({ end }))]);
   // A process that is over holds nothing, whichever way it went.

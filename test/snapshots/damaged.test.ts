@@ -54,7 +54,7 @@ function hardLinkHeader(name: string, target: string): Buffer {
   const header = Buffer.alloc(512);
   const put = (at: number, text: string): void => void header.write(text, at, 'latin1');
   put(0, name);
-  put(100, '0000644\0' + '0000000\0' + '0000000\0' + '00000000000\0' + '00000000000\0');
+  put(100, '0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00');
   put(148, '        1');
   put(157, target);
   put(257, 'ustar\x0000');

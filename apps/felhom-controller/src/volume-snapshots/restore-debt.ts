@@ -32,9 +32,10 @@ export const restoreDebt = z.object({
   begun_at_ms: z.number(),
   /**
    * `unpacking`: nothing of the stack was touched; it is undone. `swapping`: everything new is whole and durable; it is
-   * finished. `undoing`: a swap failed, and what was swapped goes back. `cleaning`: all is in place, the old is removed.
+   * finished. `cleaning`: all is in place, the old is removed. `undoing`: a swap failed, and what was swapped goes back.
+   * `undone`: all is back, the new is removed.
    */
-  phase: z.enum(['unpacking', 'swapping', 'undoing', 'cleaning']),
+  phase: z.enum(['unpacking', 'swapping', 'cleaning', 'undoing', 'undone']),
   items: z.array(swapItem),
 });
 export type RestoreDebt = z.infer<typeof restoreDebt>;

@@ -53,7 +53,7 @@ async function settle(ports: SettlePorts, warn: (text: string) => void): Promise
 
 async function carryOn(ports: SettlePorts, debt: RestoreDebt): Promise<void> {
   // What is only unpacked, or only left over, may go whoever runs.
-  if (debt.phase === 'unpacking' || debt.phase === 'cleaning') return await cleanRestore(ports, debt);
+  if (debt.phase !== 'swapping' && debt.phase !== 'undoing') return await cleanRestore(ports, debt);
   requireDown(debt.stack, await ports.engine.list(), 'finishing its restore');
   if (debt.phase === 'swapping') await finishRestore(ports, debt);
   else await takeBack(ports, debt);

@@ -42,6 +42,7 @@ export async function undoRestore(ports: StepPorts, debt: RestoreDebt, cause: un
 /** From `undoing` on. */
 export async function takeBack(ports: StepPorts, debt: RestoreDebt): Promise<void> {
   for (const item of debt.items.toReversed()) await swapBack(ports.disk, item);
+  await ports.debts.write({ ...debt, phase: 'undone' });
   await cleanRestore(ports, debt);
 }
 
