@@ -113,6 +113,11 @@ describe('the configuration of guests', () => {
     expect(checked.exit).toBe(2);
     expect(checked.stderr).toContain('/F/guests.d/103.yaml:2:12: desired.coores: unknown key');
     expect(checked.stderr).toContain('/F/guests.d/104.yaml: guest 201 is declared in /F/guests.d/201.yaml too');
+    const status = await host.run('status', '--check');
+    expect(status.exit).toBe(6);
+    expect(status.stdout).toContain(
+      'a guest is left alone, because its file is not understood: /F/guests.d/103.yaml:2:12',
+    );
   });
 
   it('has a schema that editors take', async () => {

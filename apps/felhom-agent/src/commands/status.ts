@@ -1,6 +1,6 @@
 import { Failure, failures } from '@felhom/kernel/failure.ts';
 import { type Glance, type GuestGlance, glanceAt, type JobGlance } from '../status/glance.ts';
-import { defaultConfigFile, guestsInFolder, type Places, quickPlaces } from '../status/places.ts';
+import { defaultConfigFile, guestsAt, type Places, quickPlaces } from '../status/places.ts';
 import type { CommandContext } from './context.ts';
 
 interface Attention {
@@ -70,8 +70,11 @@ async function placesByYaml(file: string): Promise<Places> {
 async function configurationProblem(file: string): Promise<Attention[]> {
   const { loadConfig } = await import('../load-config.ts');
   try {
-    await loadConfig(file);
-    return [];
+    const { problems } = await loadConfig(file);
+    return [...new Set(problems.map(({ message }) => message))].map((message) => ({
+      message: `a guest is left alone, because its file is not understood: ${message}`,
+      hint: 'felhom-agent config check',
+    }));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return [{ message: `the configuration is broken: ${message}`, hint: 'felhom-agent config check' }];
@@ -91,7 +94,7 @@ function notConfigured(context: CommandContext, file: string, check: boolean): v
 }
 
 async function describe(places: Places, glance: Glance, more: readonly Attention[]): Promise<Status> {
-  const files = guestsInFolder(places.guests);
+  const files = guestsAt(places.guests);
   const vmids = [...new Set([...files.keys(), ...glance.guests.map(({ vmid }) => vmid)])].toSorted((a, b) => a - b);
   const guests = vmids.map((vmid) => {
     const known = glance.guests.find((guest) => guest.vmid === vmid);

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openJournal } from '@felhom/durable/journal.ts';
@@ -9,7 +9,7 @@ import { openGuestsState } from '../serve/guests-state.ts';
 import { alertsFile, guestsFile, journalPath, servingFile } from '../state-files.ts';
 import { damageOf } from './damage.ts';
 import { glanceAt } from './glance.ts';
-import { guestsInFolder, placesInText, quickPlaces } from './places.ts';
+import { guestsAt, placesInText, quickPlaces } from './places.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -136,9 +136,23 @@ describe('the places of a configuration', () => {
     await writeFile(join(folder, '101.yaml'), 'vmid: 101\n');
     await writeFile(join(folder, '102.yml'), `{ "vmid": 102, "token_sha256": "${'ab'.repeat(32)}" }`);
     await writeFile(join(folder, '.103.yaml'), 'vmid: 103\n');
-    expect([...guestsInFolder(folder)]).toEqual([
+    expect([...guestsAt(folder)]).toEqual([
       [101, { hasToken: false }],
       [102, { hasToken: true }],
     ]);
+  });
+
+  it('find the guests of one file, and read no device and nothing endless', async () => {
+    const file = join(folder, 'guests.yaml');
+    await writeFile(file, `vmid: 101\n--- # next\nvmid: 102\ntoken_sha256: ${'ab'.repeat(32)}\n`);
+    expect([...guestsAt(file)]).toEqual([
+      [101, { hasToken: false }],
+      [102, { hasToken: true }],
+    ]);
+    await symlink('/dev/zero', join(folder, '103.yaml'));
+    await symlink(join(folder, 'nowhere'), join(folder, '104.yaml'));
+    await writeFile(file, `vmid: 105\n${'#'.repeat(10_000_000)}`);
+    expect([...guestsAt(folder)]).toEqual([]);
+    expect([...guestsAt(join(folder, 'nowhere'))]).toEqual([]);
   });
 });

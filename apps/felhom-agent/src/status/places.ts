@@ -1,4 +1,4 @@
-import { namesIn, textOf } from './quick-files.ts';
+import { namesIn, shortTextOf, textOf } from './quick-files.ts';
 
 /** Where things lie, as far as `status` needs to know. */
 export interface Places {
@@ -57,14 +57,23 @@ function isPlain(text: string): boolean {
   });
 }
 
-/** The guests that have a file, and whether it carries the hash of a token. */
-export function guestsInFolder(folder: string): Map<number, { hasToken: boolean }> {
+/** As much as is read of a file of guests; more is told by `config check`. */
+const longestBytes = 4 * 2 ** 20;
+
+/** The guests that have a file in the folder, or a document in the one file, and whether it carries the hash of a token. */
+export function guestsAt(place: string): Map<number, { hasToken: boolean }> {
   const guests = new Map<number, { hasToken: boolean }>();
-  for (const name of namesIn(folder)) {
-    if (!/^[^.].*\.ya?ml$/.test(name)) continue;
-    const text = textOf(`${folder}/${name}`) ?? '';
+  for (const text of textsAt(place)) {
     const vmid = /^[{\s]*["']?vmid["']?:\s*(\d{3,9})\b/m.exec(text)?.[1];
     if (vmid !== undefined) guests.set(Number(vmid), { hasToken: /\btoken_sha256["']?:/.test(text) });
   }
   return guests;
+}
+
+function textsAt(place: string): string[] {
+  const one = shortTextOf(place, longestBytes);
+  if (one !== undefined) return one.split(/^---/m);
+  return namesIn(place)
+    .filter((name) => /^[^.].*\.ya?ml$/.test(name))
+    .map((name) => shortTextOf(`${place}/${name}`, longestBytes) ?? '');
 }

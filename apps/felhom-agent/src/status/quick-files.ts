@@ -2,7 +2,7 @@
  * Reading for `status`, which must answer within twice the start of a bare node: an import of node:fs
  * or node:fs/promises costs more than what it reads.
  */
-const { readdirSync, readFileSync } = process.getBuiltinModule('node:fs');
+const { readdirSync, readFileSync, statSync } = process.getBuiltinModule('node:fs');
 
 /** The names in a folder; none where there is no such folder. @throws what keeps us from looking (EACCES, …). */
 export function namesIn(folder: string): string[] {
@@ -22,6 +22,12 @@ export function textOf(path: string): string | undefined {
     if (isAbsent(error)) return undefined;
     throw error;
   }
+}
+
+/** The text of a plain file of at most `limitBytes`; undefined for anything else: a folder, a device, a link to nothing, a bomb. */
+export function shortTextOf(path: string, limitBytes: number): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.isFile() === true && found.size <= limitBytes ? textOf(path) : undefined;
 }
 
 function isAbsent(error: unknown): boolean {
