@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { stateFile } from '@felhom/durable/state-file.ts';
 import { z } from 'zod';
+import { type OperationsFile, operationsSchema, operationsVersion } from './operations/record.ts';
 import { type LastPass, lastPassSchema, lastPassVersion } from './reconcile/last-pass.ts';
 import { type AlertsFile, alertsSchema, alertsVersion } from './serve/alerts.ts';
 import { type GuestsFile, guestsSchema, guestsVersion } from './serve/guests-state.ts';
@@ -27,9 +28,17 @@ export function lanesFolder(stateDir: string): string {
   return join(stateDir, 'lanes');
 }
 
-/** Who this agent is to those who sign, and what it did of what they signed. */
 export function operationsPath(stateDir: string): string {
   return join(stateDir, 'operations.json');
+}
+
+/** Who this agent is to those who sign, and what it did of what they signed. */
+export function operationsFile(stateDir: string) {
+  return stateFile<OperationsFile>({
+    path: operationsPath(stateDir),
+    version: operationsVersion,
+    schema: operationsSchema,
+  });
 }
 
 export function serveLockPath(stateDir: string): string {

@@ -14,11 +14,12 @@ import { hostBootId, newId } from './identity.ts';
 import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
 import { openClient } from './open-client.ts';
+import { startOperationsWatch } from './operations/wiring.ts';
 import { type ReconcileInServe, startReconcile } from './reconcile/in-serve.ts';
 import { systemNotifier } from './reconcile/wiring.ts';
 import { openAlerts } from './serve/alerts.ts';
 import { type AgentApp, createAgentApp } from './serve/app.ts';
-import { openGuestsState } from './serve/guests-state.ts';
+import { adoptionIn, openGuestsState } from './serve/guests-state.ts';
 import { type Serving, serve } from './serve/serve.ts';
 import { ensureCertificate } from './serve/tls.ts';
 import { alertsFile, guestsFile, journalPath, lanesFolder, serveLockPath, servingFile } from './state-files.ts';
@@ -86,6 +87,12 @@ export async function startAgent(
       log: (message, fields) => log.info(message, fields),
     });
     await app.recover();
+    const operations = await startOperationsWatch(config, {
+      adoption: adoptionIn(app.guests),
+      log,
+      stop: stop.signal,
+    });
+    closers.push(async () => await operations.idle());
     const recorded = await servingFile(config.state).read();
     const serving = await serve(app, config, {
       certificate,

@@ -1,10 +1,11 @@
 import { open, rm } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
+import { z } from 'zod';
 import { loadConfig } from '../load-config.ts';
 import { hashToken, newToken } from '../serve/auth.ts';
-import { openGuestsState } from '../serve/guests-state.ts';
-import { adoptRefused, adoptRestored } from '../serve/identity.ts';
+import { adoptionIn, openGuestsState } from '../serve/guests-state.ts';
+import { adoptRefused } from '../serve/identity.ts';
 import { guestsFile } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 import { guestRow } from './guest.ts';
@@ -84,36 +85,30 @@ async function writeNewToken(path: string): Promise<string> {
   return hashToken(token);
 }
 
-/** What a signed operation that put a guest back to an earlier time adopts it by, with and without a running serve. */
+/** Adopts a guest that a signed operation put back to an earlier time, with and without a running serve. */
 export function adoptionOf({ socket, state }: { socket: string; state: string }): {
   adopt(vmid: number): Promise<string | null>;
 } {
-  const ambiguous = (vmid: number): string =>
-    `a copy of guest ${vmid} is calling; say which one is the guest: felhom-agent guest adopt ${vmid}`;
   return {
     adopt: async (vmid) => {
+      const call = { method: 'POST', path: `/host/guests/${vmid}/restored`, answer: restoredAnswer } as const;
       try {
-        const path = `/host/guests/${vmid}/adopt`;
-        const row = await askServe(socket, { method: 'POST', path, body: { restored: true }, answer: guestRow });
-        return row.refused === null ? null : ambiguous(vmid);
+        return (await askServe(socket, call)).todo;
       } catch (error) {
         if (!(error instanceof Failure) || error.code !== 'serve_absent') throw error;
-        return (await adoptRestoredWithoutServe(state, vmid)) ? null : ambiguous(vmid);
+        return await adoptRestoredWithoutServe(state, vmid);
       }
     },
   };
 }
 
-async function adoptRestoredWithoutServe(state: string, vmid: number): Promise<boolean> {
+const restoredAnswer = z.object({ todo: z.string().nullable() });
+
+async function adoptRestoredWithoutServe(state: string, vmid: number): Promise<string | null> {
   const { takeServeLock } = await import('../wiring.ts');
   const lock = await takeServeLock(state);
   try {
-    const guests = await openGuestsState(guestsFile(state), () => []);
-    const known = guests.all().find((guest) => guest.vmid === vmid);
-    if (known === undefined) return true; // Nobody ever gave it a token here.
-    const identity = adoptRestored(known.identity);
-    if (identity !== null) await guests.set(vmid, { identity });
-    return identity !== null;
+    return await adoptionIn(await openGuestsState(guestsFile(state), () => [])).adopt(vmid);
   } finally {
     await lock.release();
   }

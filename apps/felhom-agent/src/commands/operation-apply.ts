@@ -45,8 +45,10 @@ function report(context: CommandContext, operation: Operation, earlier: boolean)
   } as const;
   const again = earlier ? 'the same was asked for before; this is what became of it:\n' : '';
   context.reporter.result(document, () => `${again}${operationText(operation)}`);
-  if (failure !== null) throw failure;
-  if (operation.notes.length > 0) context.setExit(failures.below_policy.exit);
+  if (failure !== null) {
+    context.reporter.failure(failure);
+    context.setExit(failure.exit);
+  } else if (operation.notes.length > 0) context.setExit(failures.below_policy.exit);
 }
 
 /** Anything but `done`, as a failure; null for `done`. */

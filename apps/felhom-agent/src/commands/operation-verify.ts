@@ -45,7 +45,9 @@ export async function operationVerify(context: CommandContext, options: VerifyOp
     } as const,
     () => [...explained(document), ...verdict(finding)].join('\n'),
   );
-  if (failure !== null) throw failure;
+  if (failure === null) return;
+  context.reporter.failure(failure);
+  context.setExit(failure.exit);
 }
 
 async function verifyAnywhere(bytes: Uint8Array, signers: string): Promise<Finding> {

@@ -18,6 +18,7 @@ interface Status {
   listen: string;
   fingerprint: string | null;
   socket: string;
+  agent_id: string | null;
   guests: { vmid: number; has_token: boolean; generation: number; refused: string | null }[];
   jobs: JobRow[];
   last: JobRow[];
@@ -110,6 +111,7 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     ...damage.flat(),
     ...glance.alerts,
     ...refusals(glance.guests, glance.alerts),
+    ...openOperations(glance),
     ...newest.flatMap(failure),
   ];
   return {
@@ -120,6 +122,7 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     listen: places.listen,
     fingerprint: glance.serving.fingerprint,
     socket: places.socket,
+    agent_id: glance.agentId,
     guests,
     jobs: glance.jobs.filter((job) => job.open).map(toRow),
     last: newest.map(toRow),
@@ -146,6 +149,12 @@ function refusals(guests: readonly GuestGlance[], alerts: readonly Attention[]):
   });
 }
 
+function openOperations({ openOperations: open }: Glance): Attention[] {
+  if (open === 0) return [];
+  const message = `what became of ${open === 1 ? 'a signed operation' : `${open} signed operations`} is not known yet`;
+  return [{ message, hint: 'felhom-agent recover looks; felhom-agent operation list shows it.' }];
+}
+
 function failure({ vmid, phase, error }: JobGlance): Attention[] {
   if (phase !== 'failed') return [];
   const message = `the newest backup of guest ${vmid} failed: ${error?.message ?? 'no reason is on record'}`;
@@ -155,6 +164,7 @@ function failure({ vmid, phase, error }: JobGlance): Attention[] {
 function text(shown: Status, live: readonly string[]): string {
   const lines = [
     `address      ${shown.url ?? `https://${shown.listen}`}`,
+    ...(shown.agent_id === null ? [] : [`agent id     ${shown.agent_id}`]),
     `fingerprint  ${shown.fingerprint ?? 'none yet: the first felhom-agent serve makes the certificate'}`,
     ...live,
   ];

@@ -1,11 +1,13 @@
 import { processStartTime, waitForLock } from '@felhom/durable/run-lock.ts';
-import { stateFile } from '@felhom/durable/state-file.ts';
+import type { StateFile } from '@felhom/durable/state-file.ts';
 import type { Clock } from '@felhom/kernel/clock.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { OperationStore } from './ports.ts';
-import { type OperationsFile, operationsSchema, operationsVersion } from './record.ts';
+import type { OperationsFile } from './record.ts';
 
 export interface FileStoreOptions {
+  file: StateFile<OperationsFile>;
+  /** Where it lies: its lock lies beside it, and errors name it. */
   path: string;
   clock: Clock;
   /** 32 hex digits at random. */
@@ -15,8 +17,7 @@ export interface FileStoreOptions {
 const longestWaitMs = 10_000;
 
 /** The record as a file, changed under a lock beside it: `serve` and commands both write it. */
-export function fileOperationStore({ path, clock, newAgentId }: FileStoreOptions): OperationStore {
-  const file = stateFile<OperationsFile>({ path, version: operationsVersion, schema: operationsSchema });
+export function fileOperationStore({ file, path, clock, newAgentId }: FileStoreOptions): OperationStore {
   const readOrMake = async (): Promise<{ value: OperationsFile; made: boolean }> => {
     const read = await file.read();
     if (read.kind === 'present') return { value: read.value, made: false };

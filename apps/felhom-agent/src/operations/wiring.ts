@@ -1,17 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import type { Log } from '@felhom/cli/log.ts';
 import { readSecretFile } from '@felhom/cli/secret-file.ts';
-import { readJournal } from '@felhom/durable/journal.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
-import { isOpen, jobRecord, replay } from '../backup/job.ts';
+import { openJobsIn } from '../backup/open-jobs.ts';
 import type { AgentConfig } from '../config.ts';
+import { hostBootId, newId } from '../identity.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { openClient } from '../open-client.ts';
-import { journalPath, lanesFolder, operationsPath } from '../state-files.ts';
+import { journalPath, lanesFolder, operationsFile, operationsPath } from '../state-files.ts';
 import { archiveReader } from './archives.ts';
 import type { Adoption, OperationPorts, OperationPve, OperationStore } from './ports.ts';
 import { operationPve } from './pve-port.ts';
 import { fileOperationStore } from './store.ts';
+import { watchOperations } from './watch.ts';
 
 /** Opens the real ports of operations; `close` ends what they hold. */
 export async function openOperations(
@@ -20,15 +22,21 @@ export async function openOperations(
 ): Promise<{ ports: OperationPorts; close(): Promise<void> }> {
   const { pve, close } = await openOperationPve(config);
   const lanes = fileLanes(lanesFolder(config.state), 'operation');
+  const openJobs = openJobsIn(journalPath(config.state), await hostBootId());
   const ports: OperationPorts = {
     store: openOperationStore(config.state),
     pve,
-    lanes: { tryGuest: lanes.tryGuest, heldBy: async (vmid) => await openBackupJob(config.state, vmid) },
+    lanes: {
+      tryGuest: lanes.tryGuest,
+      heldBy: async (vmid) => {
+        const job = (await openJobs()).get(vmid);
+        return job === undefined ? null : `the backup job ${job} of guest ${vmid} is under way`;
+      },
+    },
     archives: archiveReader(systemCommands),
     adoption,
     clock: systemClock,
-    // Time first, so that ids sort by age.
-    newId: () => `op-${Date.now().toString(36)}-${randomBytes(6).toString('hex')}`,
+    newId,
     say,
     bounds: { lostStartMs: config.bounds.lost_start, giveUpMs: config.bounds.lost_start * 2 + 30_000, everyMs: 500 },
   };
@@ -37,6 +45,7 @@ export async function openOperations(
 
 export function openOperationStore(stateDir: string): OperationStore {
   return fileOperationStore({
+    file: operationsFile(stateDir),
     path: operationsPath(stateDir),
     clock: systemClock,
     newAgentId: () => randomBytes(16).toString('hex'),
@@ -51,11 +60,20 @@ export async function openOperationPve(config: AgentConfig): Promise<{ pve: Oper
   return { pve, close: async () => await client.close() };
 }
 
-/** From `ready` to its end a job of the journal holds the lane, also while no process does. */
-async function openBackupJob(stateDir: string, vmid: number): Promise<string | null> {
-  const { records } = await readJournal({ path: journalPath(stateDir), schema: jobRecord });
-  const job = [...replay(records).values()].find(
-    (each) => each.vmid === vmid && isOpen(each) && each.phase !== 'queued',
-  );
-  return job === undefined ? null : `the backup job ${job.job_id} of guest ${vmid} is under way`;
+const openEveryMs = 30_000;
+const quietEveryMs = 3_600_000;
+
+/** Looks after operations for as long as `serve` runs. `idle` resolves once `stop` has ended it. */
+export async function startOperationsWatch(
+  config: AgentConfig,
+  { adoption, log, stop }: { adoption: Adoption; log: Log; stop: AbortSignal },
+): Promise<{ idle(): Promise<void> }> {
+  const { ports, close } = await openOperations(config, { adoption, say: (line) => log.info(line) });
+  const watching = watchOperations(ports, { log, stop, openEveryMs, quietEveryMs });
+  return {
+    idle: async () => {
+      await watching;
+      await close();
+    },
+  };
 }

@@ -2,7 +2,7 @@ import type { StateFile } from '@felhom/durable/state-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import type { KnownToken } from './auth.ts';
-import { raiseGeneration, unknownIdentity } from './identity.ts';
+import { adoptRestored, raiseGeneration, unknownIdentity } from './identity.ts';
 
 /**
  * What is known of each guest besides its policy: the hash of its token, and what tells it from its
@@ -98,4 +98,22 @@ export async function readGuests(file: StateFile<GuestsFile>): Promise<GuestsFil
     message: `the agent's list of guests cannot be read: ${read.reason}; guests keep running, nothing was started`,
     hint: 'Restore guests.json of the state folder from a backup of the host, or remove it and give every guest a new token: felhom-agent guest adopt VMID --token-out FILE',
   });
+}
+
+/**
+ * Lets a guest in that a signed operation put back to an earlier time. Answers what a person has to do where a copy
+ * of it is calling, else null. Twice is fine.
+ */
+export function adoptionIn(guests: Pick<GuestsState, 'all' | 'set'>): { adopt(vmid: number): Promise<string | null> } {
+  return {
+    adopt: async (vmid) => {
+      const known = guests.all().find((guest) => guest.vmid === vmid);
+      if (known === undefined) return null; // Nobody has called for it yet, so there is nothing to forget.
+      const identity = adoptRestored(known.identity);
+      if (identity === null)
+        return `a copy of guest ${vmid} is calling; say which one is the guest: felhom-agent guest adopt ${vmid}`;
+      await guests.set(vmid, { identity });
+      return null;
+    },
+  };
 }

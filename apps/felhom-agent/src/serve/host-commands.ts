@@ -5,8 +5,9 @@ import type { Job } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
 import type { Alerts } from '../backup/ports.ts';
 import type { AgentApp } from './app.ts';
+import { adoptionIn } from './guests-state.ts';
 import { HttpProblem } from './http.ts';
-import { adoptRefused, adoptRestored } from './identity.ts';
+import { adoptRefused } from './identity.ts';
 
 /** What the host's own commands may ask of `serve`. */
 export interface HostCommands {
@@ -18,6 +19,8 @@ export interface HostCommands {
   jobStatus(jobId: string, options: { after: number; waitMs: number; signal: AbortSignal }): Promise<HostJobStatus>;
   cancel(jobId: string, force: boolean): Promise<HostJobStatus>;
   adopt(vmid: number, body: unknown): Promise<GuestRow>;
+  /** A signed operation put the guest back to an earlier time. */
+  restored(vmid: number): Promise<{ todo: string | null }>;
   hold(vmid: number, body: unknown): Promise<GuestRow>;
   release(vmid: number): Promise<GuestRow>;
   metrics(): string;
@@ -64,8 +67,6 @@ const adoptSchema = z.strictObject({
     .string()
     .regex(/^[0-9a-f]{64}$/)
     .optional(),
-  /** A signed operation put the guest back to an earlier time. */
-  restored: z.literal(true).optional(),
 });
 
 const holdSchema = z.strictObject({ reason: z.string().min(1).max(1000) });
@@ -117,10 +118,8 @@ export function createHostCommands(app: AgentApp): HostCommands {
       return status(jobId);
     },
     adopt: async (vmid, body) => {
-      const { token_sha256: hash, restored } = parse(adoptSchema, body);
-      const known = app.guests.entry(vmid).identity;
-      const identity = restored === true ? adoptRestored(known) : adoptRefused(known);
-      if (identity === null) return await guestRow(app, vmid);
+      const { token_sha256: hash } = parse(adoptSchema, body);
+      const identity = adoptRefused(app.guests.entry(vmid).identity);
       await app.guests.set(vmid, { identity, ...(hash === undefined ? {} : { token_sha256: hash }) });
       clearRefusal(app.alerts, vmid);
       return await guestRow(app, vmid);
@@ -134,6 +133,7 @@ export function createHostCommands(app: AgentApp): HostCommands {
       await app.guests.set(vmid, { hold: null });
       return await guestRow(app, vmid);
     },
+    restored: async (vmid) => ({ todo: await adoptionIn(app.guests).adopt(vmid) }),
     metrics: () => app.metrics(),
   };
 }

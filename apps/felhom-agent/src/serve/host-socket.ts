@@ -56,6 +56,8 @@ async function handleHost(
   if (cancel !== null) return ok(await commands.cancel(cancel[1] ?? '', url.searchParams.get('force') === '1'));
   const adopt = /^POST \/host\/guests\/(\d{3,9})\/adopt$/.exec(call);
   if (adopt !== null) return ok(await commands.adopt(Number(adopt[1]), await jsonBody(request)));
+  const restored = /^POST \/host\/guests\/(\d{3,9})\/restored$/.exec(call);
+  if (restored !== null) return ok(await commands.restored(Number(restored[1])));
   const hold = /^POST \/host\/guests\/(\d{3,9})\/(hold|release)$/.exec(call);
   if (hold?.[2] === 'hold') return ok(await commands.hold(Number(hold[1]), await jsonBody(request)));
   if (hold !== null) return ok(await commands.release(Number(hold[1])));

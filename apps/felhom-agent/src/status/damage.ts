@@ -1,6 +1,6 @@
 import { readJournal } from '@felhom/durable/journal.ts';
 import { jobRecord } from '../backup/job.ts';
-import { alertsFile, guestsFile, journalPath, servingFile } from '../state-files.ts';
+import { alertsFile, guestsFile, journalPath, operationsFile, servingFile } from '../state-files.ts';
 
 /** What is wrong with a file of the state folder, in the words of those who read it properly. */
 export async function damageOf(stateDir: string, name: string): Promise<{ message: string; hint: string }[]> {
@@ -11,7 +11,12 @@ export async function damageOf(stateDir: string, name: string): Promise<{ messag
       hint: 'Look at the disk of the host: dmesg',
     }));
   }
-  const files = { 'guests.json': guestsFile, 'alerts.json': alertsFile, 'serving.json': servingFile };
+  const files = {
+    'guests.json': guestsFile,
+    'alerts.json': alertsFile,
+    'serving.json': servingFile,
+    'operations.json': operationsFile,
+  };
   const open = Object.entries(files).find(([file]) => file === name)?.[1];
   const read = await open?.(stateDir).read();
   if (read?.kind === 'newer') {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isOpen, type JobRecord, jobRecord, newJob, replay } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
 import { openGuestsState } from '../serve/guests-state.ts';
-import { alertsFile, guestsFile, journalPath, servingFile } from '../state-files.ts';
+import { alertsFile, guestsFile, journalPath, operationsFile, servingFile } from '../state-files.ts';
 import { damageOf } from './damage.ts';
 import { glanceAt } from './glance.ts';
 import { guestsAt, placesInText, quickPlaces } from './places.ts';
@@ -85,9 +85,12 @@ describe('a glance at the state', () => {
       },
     });
     await alertsFile(folder).write({ alerts: [{ key: 'k', vmid: 101, message: 'm', hint: 'h', at }] });
+    await operationsFile(folder).write({ agent_id: 'ab'.repeat(16), high_water_ms: 1, operations: [] });
     await servingFile(folder).write({ url: 'https://127.0.0.1:1', port: 1, fingerprint: 'AB', node: 'pve1' });
     expect(glanceAt(folder)).toEqual({
       serving: { url: 'https://127.0.0.1:1', fingerprint: 'AB' },
+      agentId: 'ab'.repeat(16),
+      openOperations: 0,
       guests: [
         { vmid: 101, hasToken: true, generation: 0, refused: null },
         { vmid: 102, hasToken: false, generation: 4, refused: 'restored_copy' },

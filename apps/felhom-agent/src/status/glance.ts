@@ -9,6 +9,10 @@ export interface Glance {
   guests: GuestGlance[];
   alerts: { message: string; hint: string }[];
   jobs: JobGlance[];
+  /** Who this agent is to those who sign operations; null before the first `serve` or `operation list`. */
+  agentId: string | null;
+  /** Signed operations that nobody saw the end of yet. */
+  openOperations: number;
   damaged: string[];
 }
 
@@ -45,6 +49,7 @@ export function glanceAt(stateDir: string): Glance {
     return file === null || file['version'] !== 1 ? {} : fields(file['value']);
   };
   const serving = value('serving.json');
+  const operations = value('operations.json');
   return {
     serving: { url: word(serving['url']), fingerprint: word(serving['fingerprint']) },
     guests: list(value('guests.json')['guests']).map(toGuest),
@@ -52,6 +57,8 @@ export function glanceAt(stateDir: string): Glance {
       message: word(message) ?? '',
       hint: word(hint) ?? '',
     })),
+    agentId: word(operations['agent_id']),
+    openOperations: list(operations['operations']).filter((each) => each['outcome'] === null).length,
     jobs: readJobs(textOf(`${stateDir}/journal.jsonl`) ?? '', damaged),
     damaged,
   };

@@ -1,0 +1,215 @@
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { until } from '../agent/rig.ts';
+import { type Answer, type Desk, openDesk, textOf } from './desk.ts';
+
+let desk: Desk;
+afterEach(() => desk.close());
+
+const refusedAs = (reason: string, exit = 13) => ({ code: exit, json: { error: { reason } } });
+const done = { code: 0, json: { outcome: 'done', error: null } };
+const taskTypes = async (): Promise<string[]> => (await desk.pve.tasks.list()).map(({ type }) => type).toSorted();
+
+describe('deleting a backup', () => {
+  it('takes a key, a signature, and goes once', async () => {
+    desk = await openDesk();
+    const [first, second] = [await desk.backup(), await nextBackup()];
+    const file = await desk.sign('backup-delete', '--volid', first);
+    const looked = await desk.run('operation', 'verify', file, '--json');
+    expect(looked).toMatchObject({
+      code: 0,
+      json: { acceptable: true, looked_at: ['agent', 'clock', 'record', 'target'] },
+    });
+    expect((await desk.pve.storage.backups('bk')).map(({ volid }) => volid)).toContain(first);
+    expect(await desk.apply(file)).toMatchObject(done);
+    expect((await desk.pve.storage.backups('bk')).map(({ volid }) => volid)).toEqual([second]);
+    expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));
+    expect(await desk.run('operation', 'verify', file)).toMatchObject({ code: 13 });
+    const listed = await desk.run('operation', 'list', '--json');
+    expect(listed.json).toMatchObject({
+      agent: expect.stringMatching(/^[0-9a-f]{32}$/),
+      signers: [{ name: 'anna', revoked: false }],
+      operations: [
+        {
+          operation: 'backup-delete',
+          outcome: 'done',
+          steps: [{ act: 'delete-backup', upid: expect.stringContaining('imgdel') }],
+        },
+      ],
+    });
+    expect((await desk.run('status', '--json')).json).toMatchObject({ agent_id: listed.json['agent'] });
+    await keepsTheKeySecret();
+  });
+
+  it('is refused where nobody may sign, by whom nobody knows, and once the key is revoked', async () => {
+    desk = await openDesk();
+    const file = await desk.sign('backup-delete', '--volid', await desk.backup());
+    const signers = join(desk.folder, 'signers/anna.pub');
+    const line = await readFile(signers, 'utf8');
+    await writeFile(signers, '');
+    expect(await desk.apply(file)).toMatchObject(refusedAs('no_signers'));
+    const other = await desk.run('operation', 'keygen', '--out', join(desk.folder, 'ben.key'), '--json');
+    await writeFile(signers, `${String(other.json['public_key'])}\n`);
+    expect(await desk.apply(file)).toMatchObject(refusedAs('unknown_key'));
+    await writeFile(signers, line.replace('ed25519:', 'revoked ed25519:'));
+    expect(await desk.apply(file)).toMatchObject(refusedAs('revoked_key'));
+    await chmod(signers, 0o666);
+    expect(await desk.apply(file)).toMatchObject({ code: 2, json: { error: { code: 'config_invalid' } } });
+    expect(await desk.pve.storage.backups('bk')).toHaveLength(1);
+  });
+
+  it('whose answer is lost is found by its task', async () => {
+    desk = await openDesk();
+    const file = await desk.sign('backup-delete', '--volid', await desk.backup());
+    await desk.fault({ fault: 'drop_answer', method: 'DELETE', path: '/content/' });
+    expect(await desk.apply(file)).toMatchObject(done);
+    expect(await desk.pve.storage.backups('bk')).toEqual([]);
+    expect((await taskTypes()).filter((type) => type === 'imgdel')).toHaveLength(1);
+  });
+
+  it('that PVE refuses to do fails with its words', async () => {
+    desk = await openDesk();
+    const file = await desk.sign('backup-delete', '--volid', await desk.backup());
+    await desk.fault({ fault: 'refuse', method: 'DELETE', path: '/content/', text: 'not today' });
+    const answer = await desk.apply(file);
+    expect(answer).toMatchObject({ code: 3, json: { outcome: 'failed', error: { reason: 'failed' } } });
+    expect(answer.json['reason']).toContain('not today');
+    expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));
+  });
+
+  it('whose process is killed before PVE answers ends interrupted, and only a new signature acts', async () => {
+    desk = await openDesk();
+    const volid = await desk.backup();
+    const file = await desk.sign('backup-delete', '--volid', volid);
+    await desk.fault({ fault: 'hang', method: 'DELETE', path: '/content/' });
+    const killed = await desk.background('operation', 'apply', file);
+    await until('the intent is on record', async () =>
+      (await textOf(join(desk.folder, 'state/operations.json')))?.includes('"act":"delete-backup"'),
+    );
+    process.kill(killed.pid, 'SIGKILL');
+    await killed.ended;
+    expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));
+    const recovered = await desk.run('recover', '--json');
+    expect(recovered).toMatchObject({ code: 0, json: { operations: [{ outcome: 'interrupted' }] } });
+    expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));
+    expect(await desk.pve.storage.backups('bk')).toHaveLength(1);
+    expect(await desk.apply(await desk.sign('backup-delete', '--volid', volid))).toMatchObject(done);
+    expect(await desk.pve.storage.backups('bk')).toEqual([]);
+  });
+});
+
+describe('destroying a guest', () => {
+  it.each(['lxc', 'qemu'] as const)('of kind %s waits until it is stopped and unprotected', async (kind) => {
+    desk = await openDesk({ guestSpec: { kind } });
+    const file = await desk.sign('guest-destroy', '--purge');
+    expect(await desk.apply(file)).toMatchObject(refusedAs('guest_running'));
+    await desk.stopGuest();
+    expect(await desk.apply(file)).toMatchObject(done);
+    expect(await desk.pve.guests.list()).toEqual([]);
+    expect(await textOf(join(desk.files, 'data'))).toBeNull();
+  });
+
+  it('is refused for a guest that is protected, or was changed since', async () => {
+    desk = await openDesk();
+    await desk.stopGuest();
+    const before = await desk.sign('guest-destroy');
+    const { digest } = await desk.pve.guests.config(desk.guest);
+    await desk.pve.guests.setConfig(desk.guest, { digest, set: { protection: 1 } });
+    expect(await desk.apply(before)).toMatchObject(refusedAs('guest_changed'));
+    expect(await desk.apply(await desk.sign('guest-destroy'))).toMatchObject(refusedAs('guest_protected'));
+    expect(await desk.pve.guests.list()).toHaveLength(1);
+  });
+});
+
+describe('rolling back', () => {
+  it('brings the files of the snapshot back, and starts the guest where that was signed', async () => {
+    desk = await openDesk();
+    await desk.snapshot('before');
+    await writeFile(join(desk.files, 'data'), 'written since\n');
+    const file = await desk.sign('snapshot-rollback', '--snapshot', 'before', '--start');
+    expect(await desk.apply(file)).toMatchObject(done);
+    expect(await textOf(join(desk.files, 'data'))).toBe('of 101\n');
+    await until('the guest runs', async () => (await desk.pve.guests.status(desk.guest)).running);
+  });
+
+  it('is refused for a snapshot of the same name taken at another time', async () => {
+    desk = await openDesk();
+    await desk.snapshot('before');
+    const [only] = await desk.pve.guests.snapshots(desk.guest);
+    const time = String((only?.takenSeconds ?? 0) - 60);
+    const file = await desk.sign('snapshot-rollback', '--snapshot', 'before', '--snapshot-time', time);
+    expect(await desk.apply(file)).toMatchObject(refusedAs('snapshot_changed'));
+    expect(await taskTypes()).not.toContain('vzrollback');
+  });
+});
+
+describe('restoring over a guest', () => {
+  const prepared = async (options: Parameters<typeof openDesk>[0] = {}): Promise<string> => {
+    desk = await openDesk(options);
+    const volid = await desk.backup();
+    await writeFile(join(desk.files, 'data'), 'written since\n');
+    await desk.stopGuest();
+    return volid;
+  };
+
+  it.each(['lxc', 'qemu'] as const)('of kind %s keeps a protected backup of what was there', async (kind) => {
+    const volid = await prepared({ guestSpec: { kind } });
+    const before = await desk.pve.guests.config(desk.guest);
+    await nextSecond();
+    const answer = await desk.apply(await desk.sign('guest-restore', '--volid', volid));
+    expect(answer).toMatchObject({ ...done, json: { steps: [{ act: 'safety-backup' }, { act: 'restore' }] } });
+    expect(await textOf(join(desk.files, 'data'))).toBe('of 101\n');
+    const kept = (await desk.pve.storage.backups('bk')).filter((item) => item.volid !== volid);
+    expect(kept).toMatchObject([{ protected: true, volid: safetyVolid(answer) }]);
+    if (kind === 'lxc') {
+      const after = await desk.pve.guests.config(desk.guest);
+      expect(after.options['rootfs']?.split(':')[0]).toBe(before.options['rootfs']?.split(':')[0]);
+    }
+  });
+
+  it('is refused for an archive that cannot be read to its end', async () => {
+    const volid = await prepared();
+    const file = await desk.sign('guest-restore', '--volid', volid);
+    const { path } = await desk.pve.storage.backup(volid);
+    const bytes = await readFile(path ?? '');
+    const middle = Math.floor(bytes.length / 2);
+    bytes[middle] = (bytes[middle] ?? 0) ^ 0xff;
+    await writeFile(path ?? '', bytes);
+    expect(await desk.apply(file)).toMatchObject(refusedAs('archive_unreadable'));
+    expect(await textOf(join(desk.files, 'data'))).toBe('written since\n');
+    expect(await taskTypes()).not.toContain('vzrestore');
+    expect((await taskTypes()).filter((type) => type === 'vzdump')).toHaveLength(1);
+  });
+
+  it('leaves the guest alone when its backup fails', async () => {
+    const volid = await prepared();
+    await desk.fault({ fault: 'fail_archive' });
+    const answer = await desk.apply(await desk.sign('guest-restore', '--volid', volid));
+    expect(answer).toMatchObject({ code: 3, json: { outcome: 'failed', steps: [{ act: 'safety-backup' }] } });
+    expect(await textOf(join(desk.files, 'data'))).toBe('written since\n');
+  });
+});
+
+const safetyVolid = (answer: Answer): unknown => {
+  const [safety] = answer.json['steps'] as { volid: string }[];
+  return safety?.volid;
+};
+
+/** Two backups of a guest within one second have one name. */
+async function nextSecond(): Promise<void> {
+  const now = Math.floor(Date.now() / 1000);
+  await until('the next second', () => Math.floor(Date.now() / 1000) > now);
+}
+
+async function nextBackup(): Promise<string> {
+  await nextSecond();
+  return await desk.backup();
+}
+
+async function keepsTheKeySecret(): Promise<void> {
+  expect((await stat(desk.key)).mode & 0o777).toBe(0o600);
+  const secret = (await readFile(desk.key, 'utf8')).split('\n')[1] ?? '';
+  expect(secret.length).toBeGreaterThan(40);
+  expect(desk.printed()).not.toContain(secret);
+}
