@@ -1,6 +1,7 @@
-import { readdir } from 'node:fs/promises';
+import { appendFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
 import { runningContainers, waitUntilDown, waitUntilUp } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import { makeSystemdGuest, type SystemdGuest } from '../lab/systemd-guest.ts';
@@ -15,6 +16,7 @@ import { waitUntil } from '../lab/wait-until.ts';
 const watch = 'felhom-controller-watch.service';
 const boot = 'felhom-controller-boot.service';
 const timer = 'felhom-controller-recover.timer';
+const reconcile = 'felhom-controller-reconcile.service';
 const apps = ['shop-app-1', 'shop-db-1'];
 
 let lab: Lab;
@@ -145,6 +147,38 @@ describe('a guest that goes down in a quiesce', () => {
     expect(await debts()).not.toEqual([]);
     await guest.boot();
     expect(await afterRecovery(30_000)).toEqual(allPaid);
+  });
+});
+
+describe('a stack that is declared to run', () => {
+  const unitFile = (unit: string): string => join(lab.guest, 'srv/shop', unit);
+  const declare = async (): Promise<void> => {
+    const texts = {
+      'shop-cron.timer': '[Timer]\nOnCalendar=daily\n',
+      'shop-cron.service': '[Service]\nType=oneshot\nExecStart=/bin/true\n',
+      'shop-mail.service': '[Service]\nExecStart=/bin/sleep 1000\n',
+    };
+    for (const [unit, text] of Object.entries(texts)) await writeFile(unitFile(unit), text);
+    const companions = Object.fromEntries(Object.keys(texts).map((unit) => [unit, unitFile(unit)]));
+    const stacks = { shop: { state: 'running', companions } };
+    await appendFile(join(lab.guest, 'etc/felhom/controller.yaml'), stringify({ stacks }));
+  };
+  const active = async (unit: string): Promise<string> =>
+    (await guest.exec('systemctl', 'is-active', unit)).stdout.trim();
+
+  it('runs again after a boot that its restart policy does not survive, with its companions; a masked one stays off', async () => {
+    await declare();
+    guest = await makeSystemdGuest(lab, [reconcile]);
+    await guest.boot();
+    await waitUntil('the companions are there', async () => (await active('shop-cron.timer')) === 'active');
+    await waitUntil('all of them', async () => (await active('shop-mail.service')) === 'active');
+    await guest.mustExec('rm', '/etc/systemd/system/shop-mail.service');
+    await guest.mustExec('systemctl', 'mask', 'shop-mail.service');
+    await guest.powerOff();
+    await guest.boot();
+    await waitUntilUp(lab, apps, 30_000);
+    await waitUntil('the timer runs again', async () => (await active('shop-cron.timer')) === 'active');
+    expect(await active('shop-mail.service')).toBe('inactive');
   });
 });
 

@@ -41,6 +41,7 @@ const units = [
   'felhom-controller-recover.service',
   'felhom-controller-recover.timer',
   'felhom-controller-boot.service',
+  'felhom-controller-reconcile.service',
 ];
 
 /** Makes the system of a lab's guest; `boot` starts it. `enabled`: which of our units are enabled. */

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { boundsSchema } from './config-bounds.ts';
 import { parseServiceCommand } from './quiesce/plan.ts';
 import type { QuiescePolicy } from './quiesce/policy.ts';
+import type { DeclaredStack } from './stacks/declared.ts';
 import { defaultConfigFile, defaultRunDir, defaultStateDir, placesInText } from './state/places.ts';
 import { stackUpgrade, upgradeSection } from './upgrade/upgrade-config.ts';
 
@@ -31,8 +32,23 @@ const stackSnapshots = z.strictObject({
     .default([])
     .describe('volumes and folders that are left out on purpose: they are not rolled back'),
 });
+const unitName = z
+  .string()
+  .regex(/^[A-Za-z0-9:_.@\\-]{1,200}\.(service|timer|socket|path)$/, 'expected a unit such as nextcloud-cron.timer')
+  .refine((unit) => !unit.startsWith('felhom-'), 'units of felhom belong to its package');
 
 const stackPolicy = z.strictObject({
+  state: z.enum(['running']).optional().describe('running: started by reconcile when it should run and does not'),
+  services: z
+    .array(z.string().max(256))
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('the services that should run; default: all with a container, finished tasks excepted'),
+  companions: z
+    .record(unitName, z.string().regex(/^\//, 'expected an absolute path'))
+    .optional()
+    .describe('systemd units of the stack and the files that hold them: written where missing, started where inactive'),
   quiesce: z.enum(['stop', 'keep']).default('stop').describe('keep: never stopped for a backup'),
   before_stop: serviceCommand.optional().describe('"service: command", run in it before the stack is stopped'),
   after_start: serviceCommand.optional().describe('"service: command", run in it once the stack runs again'),
@@ -56,6 +72,7 @@ export const configSchema = z.strictObject({
   token_file: absolutePath.default('/etc/felhom/token').describe("holds this guest's token, readable by root alone"),
   state_dir: absolutePath.default(defaultStateDir).describe('marker, run history, generation'),
   run_dir: absolutePath.default(defaultRunDir).describe('the run lock'),
+  unit_dir: absolutePath.default('/etc/systemd/system').describe('where missing companion units are written'),
   grade: z
     .enum(['app-consistent', 'crash-consistent'])
     .default('app-consistent')
@@ -162,6 +179,15 @@ export async function loadConfigForRecovery(
 async function placesIn(file: string): Promise<Override[]> {
   const text = await readConfigText(file).catch(() => undefined); // Unreadable: the defaults are all there is.
   return Object.entries(placesInText(text ?? '')).map(([key, value]) => ({ path: [key], value, from: file }));
+}
+
+/** The stacks that are declared to run. */
+export function declaredStacks({ stacks }: Config): DeclaredStack[] {
+  return Object.entries(stacks).flatMap(([name, { state, services, companions = {} }]) => {
+    if (state === undefined) return [];
+    const units = Object.entries(companions).map(([unit, file]) => ({ unit, file }));
+    return [{ name, services: services ?? null, companions: units }];
+  });
 }
 
 /** What the configuration says about single stacks. */

@@ -24,6 +24,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addStack(program, context);
   addSnapshot(program, context);
   addUpgrade(program, context);
+  addReconcile(program, context);
   addStatus(program, context);
   addConfig(program, context);
   showGlobalOptions(program);
@@ -135,6 +136,38 @@ function addStack(program: Command, context: ContextOf): void {
       const { stackShow } = await import('./commands/stack.ts');
       await stackShow(context(), name);
     });
+  stack
+    .command('hold')
+    .description('take a stack in hand: reconcile does not start it, no upgrade touches it; backups go on')
+    .argument('<name>', 'Compose project')
+    .option('--reason <text>', 'why, for whoever reads it later')
+    .addHelpText('after', example('felhom-controller stack hold wiki --reason "moving its data"'))
+    .action(async (name: string, options: { reason?: string }) => {
+      const { stackHold } = await import('./commands/stack-hold.ts');
+      await stackHold(context(), name, options.reason ?? null);
+    });
+  stack
+    .command('release')
+    .description('give a held stack back')
+    .argument('<name>', 'Compose project')
+    .addHelpText('after', example('felhom-controller stack release wiki'))
+    .action(async (name: string) => {
+      const { stackRelease } = await import('./commands/stack-hold.ts');
+      await stackRelease(context(), name);
+    });
+}
+
+function addReconcile(program: Command, context: ContextOf): void {
+  program
+    .command('reconcile')
+    .description('settle what is owed, then start the stacks that are declared to run and do not')
+    .option('--once', 'one pass (the default)')
+    .option('--interval <duration>', 'one pass after the other, such as 30s', interval)
+    .addHelpText('after', reconcileHelp)
+    .action(async (options: { once?: boolean; interval?: number }) => {
+      const { reconcileCommand } = await import('./commands/reconcile.ts');
+      await reconcileCommand(context(), { intervalMs: options.once === true ? null : (options.interval ?? null) });
+    });
 }
 
 function addStatus(program: Command, context: ContextOf): void {
@@ -177,6 +210,13 @@ function positive(text: string): number {
   return Number(text);
 }
 
+/** Whole seconds, minutes or hours: parsed here, where the quantities of the configuration would cost a start. */
+function interval(text: string): number {
+  const match = /^([1-9]\d{0,5})(s|m|h)$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('expected a duration such as 30s');
+  return Number(match[1]) * { s: 1_000, m: 60_000, h: 3_600_000 }[match[2] as 's' | 'm' | 'h'];
+}
+
 function example(lines: string): string {
   return `\nExamples:\n  ${lines}`;
 }
@@ -203,6 +243,15 @@ middle of a backup the apps come back first.
 Examples:
   systemctl enable --now felhom-controller-watch
   felhom-controller backup watch --once`;
+
+const reconcileHelp = `
+Declared is a stack by "state: running" under its name in the configuration. It is started, never made: no image is
+pulled, no container created. A stack under a backup, an upgrade or "stack hold" is left alone. Exit 5: a declared
+stack is not installed; 20: one could not be started.
+
+Examples:
+  felhom-controller reconcile
+  felhom-controller reconcile --interval 30s`;
 
 const recoverHelp = `
 Starts exactly the containers that an interrupted run stopped, and says what could not be started. Twice

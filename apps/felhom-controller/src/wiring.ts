@@ -9,6 +9,7 @@ import { fileHistory } from './history/history.ts';
 import { marker, markerVersion } from './quiesce/marker.ts';
 import type { OtherDebts } from './quiesce/other-debts.ts';
 import type { MarkerPort, RecoverPorts, RunPorts, SystemPort } from './quiesce/ports.ts';
+import type { ReconcilePorts } from './stacks/reconcile.ts';
 
 /*
  * The one place that builds what touches the world. What loads undici, execa or pino is imported
@@ -144,6 +145,37 @@ export async function openRecover({
     await Promise.all([engine.close(), upgrades.close(), agent.close()]);
   };
   return { ports, agent, engine, close };
+}
+
+/** Everything that a pass of reconcile touches. */
+export async function openReconcile(request: RunRequest & { agent: AgentApi }): Promise<{
+  ports: ReconcilePorts;
+  close: () => Promise<void>;
+}> {
+  const [{ ports, close }, { systemdUnits }, { systemCommands }, { readHolds }, { fileMemory }, { readInitBoot }] =
+    await Promise.all([
+      openRecover(request),
+      import('./adapters/systemd-units.ts'),
+      import('@felhom/kernel/command-runner.ts'),
+      import('./stacks/holds.ts'),
+      import('./stacks/memory.ts'),
+      import('./adapters/system-port.ts'),
+    ]);
+  const { config } = request;
+  const holds = async (): Promise<Map<string, string>> =>
+    new Map(
+      Object.entries(await readHolds(config.state_dir)).map(([stack, { reason }]) => [stack, reason ?? 'by hand']),
+    );
+  return {
+    ports: {
+      ...ports,
+      units: systemdUnits({ commands: systemCommands, unitDir: config.unit_dir }),
+      memory: fileMemory(config.state_dir),
+      boot: readInitBoot,
+      holds,
+    },
+    close,
+  };
 }
 
 /** The engine's id; while it does not answer, the id that a debt holds, so that recovery can take its lock and wait. */

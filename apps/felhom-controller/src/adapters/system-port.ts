@@ -22,6 +22,16 @@ export async function readBootStart(): Promise<string | null> {
   return (await readProcessStat(1))?.startTime ?? null;
 }
 
+/**
+ * This boot as the init of the guest knows it. With systemd that is its own start; elsewhere PID 1 may be a program in
+ * a container that starts again and again, so only the kernel's boot counts.
+ */
+export async function readInitBoot(): Promise<string> {
+  const bootId = await readBootId();
+  if (!(await exists('/run/systemd/system'))) return bootId;
+  return `${bootId} ${(await readProcessStat(1))?.startTime ?? ''}`;
+}
+
 async function ownContainerId(): Promise<string | null> {
   const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''); // No /proc: no container either.
   return containerIdIn(mounts);
