@@ -46,6 +46,7 @@ describe('the configuration', () => {
       token_file: '/etc/felhom/token',
       state_dir: '/var/lib/felhom',
       run_dir: '/run/felhom',
+      unit_dir: '/etc/systemd/system',
       grade: 'app-consistent',
       history: 200,
       stacks: {},
