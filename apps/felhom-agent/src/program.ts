@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { CommandContext } from './commands/context.ts';
 import { addBackup } from './program/backup.ts';
 import { addConfig } from './program/config.ts';
+import { addDesired } from './program/desired.ts';
 import { addGuest } from './program/guest.ts';
 import { addOperation } from './program/operation.ts';
 import { addJournal, addPlan, addReconcile } from './program/reconcile.ts';
@@ -29,6 +30,7 @@ export function buildProgram(options: ProgramOptions): Command {
   addPlan(program, context);
   addReconcile(program, context);
   addJournal(program, context);
+  addDesired(program, context);
   addOperation(program, context);
   addStatus(program, context);
   addConfig(program, context);

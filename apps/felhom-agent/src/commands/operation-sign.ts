@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { Failure } from '@felhom/kernel/failure.ts';
 import { sealEnvelope } from '@felhom/signed-document/envelope.ts';
 import { readSigningKey } from '@felhom/signed-document/keys.ts';
 import { loadConfig } from '../load-config.ts';
@@ -7,6 +5,7 @@ import { type DraftParts, draftPayload, signCommand } from '../operations/draft.
 import { explainPayload } from '../operations/explain.ts';
 import { describeOperation, operationPayloadType } from '../operations/payload.ts';
 import type { CommandContext } from './context.ts';
+import { readKeyFile } from './key-file.ts';
 import { writeNew } from './operation-keygen.ts';
 
 export interface SignOptions {
@@ -73,26 +72,4 @@ function withoutUndefined(parts: DraftParts): DraftParts {
     vmid,
     validForMs,
   };
-}
-
-/** Not by the agent's own reader of secrets: that takes one line, and this is a file of several. */
-async function readKeyFile(path: string): Promise<string> {
-  const { stat } = await import('node:fs/promises');
-  try {
-    const { mode } = await stat(path);
-    if ((mode & 0o077) !== 0) {
-      throw new Failure('usage', {
-        message: `others may read ${path} (mode ${(mode & 0o777).toString(8)}); nothing was signed`,
-        hint: `Run: chmod 600 ${path}. Whoever may have read it can sign: make a new key if in doubt.`,
-      });
-    }
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Failure) throw cause;
-    throw new Failure('usage', {
-      message: `the key cannot be read: ${cause instanceof Error ? cause.message : String(cause)}; nothing was signed`,
-      hint: 'Name the file that "operation keygen --out FILE" wrote.',
-      cause,
-    });
-  }
 }

@@ -1,4 +1,5 @@
 import { Failure, failures } from '@felhom/kernel/failure.ts';
+import { type Declared, declaredAt, declaredAttention } from '../status/declared.ts';
 import { type Glance, type GuestGlance, glanceAt, type JobGlance } from '../status/glance.ts';
 import { defaultConfigFile, guestsAt, type Places, quickPlaces } from '../status/places.ts';
 import type { CommandContext } from './context.ts';
@@ -22,6 +23,8 @@ interface Status {
   guests: { vmid: number; has_token: boolean; generation: number; refused: string | null }[];
   jobs: JobRow[];
   last: JobRow[];
+  /** The signed document that declares the guests; null where files do. */
+  declared: Declared | null;
   attention: Attention[];
   live: Record<string, unknown> | null;
 }
@@ -106,8 +109,10 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
   const damage = await Promise.all(
     [...new Set(glance.damaged)].map(async (name) => await describeDamage(places, name)),
   );
+  const declared = declaredAt(places.state);
   const attention = [
     ...more,
+    ...(declared === null ? [] : declaredAttention(declared, Date.now())),
     ...damage.flat(),
     ...glance.alerts,
     ...refusals(glance.guests, glance.alerts),
@@ -126,6 +131,7 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     guests,
     jobs: glance.jobs.filter((job) => job.open).map(toRow),
     last: newest.map(toRow),
+    declared,
     attention,
     live: null,
   };
@@ -173,6 +179,10 @@ function text(shown: Status, live: readonly string[]): string {
       `guest ${vmid}    ${backupText(shown, vmid)}${token ? '' : ', no token'}${refused === null ? '' : `, refused: ${refused}`}`,
     );
   }
+  if (shown.declared?.serial != null)
+    lines.push(
+      `declared     by the signed document with serial ${shown.declared.serial}, accepted ${shown.declared.accepted_at}`,
+    );
   for (const { message, hint } of shown.attention) lines.push(`ATTENTION    ${message}`, `             ${hint}`);
   return lines.join('\n');
 }

@@ -25,7 +25,8 @@ export function settleDocument(kept: Kept, fetched: Fetched, rules: SettleRules)
   return { document: keep(judged, fetched, rules), trouble: null };
 }
 
-function seenIn({ document }: Kept): Seen | null {
+/** What a new document is measured by. */
+export function seenIn({ document }: Kept): Seen | null {
   if (document === null) return null;
   return { serial: document.serial, payloadSha256: document.payload_sha256, atMs: document.accepted_ms };
 }

@@ -12,10 +12,12 @@ import { documentStore, readKept, unwrittenStore } from './document-store.ts';
 import type { Fetched } from './fetch-document.ts';
 import type { GuestDocuments } from './guest-documents.ts';
 import { withHolds } from './holds.ts';
-import { openDocument } from './judge-document.ts';
+import { type DocumentRules, openDocument } from './judge-document.ts';
+import type { Kept } from './kept-document.ts';
 import { placeProvider } from './place.ts';
 import type { DesiredProvider } from './provider.ts';
 import { guestsIn, remoteProvider } from './remote-provider.ts';
+import { seenIn } from './settle-document.ts';
 
 type Where = Pick<AgentConfig, 'guests' | 'guests_document' | 'state'>;
 
@@ -32,6 +34,18 @@ export async function knownGuestDocuments(config: DocumentConfig, stateDir: stri
   if (kept.document === null) return { guests: [], problems: [] };
   const opened = openDocument(Buffer.from(kept.document.envelope), await rulesOf(config, stateDir));
   return opened.kind === 'refused' ? { guests: [], problems: [] } : await guestsIn(opened.document, config.url);
+}
+
+/** What a document would be judged by that came now. */
+export async function judgingRules(config: DocumentConfig, stateDir: string): Promise<DocumentRules> {
+  const kept = await readKept(stateDir);
+  return { ...(await rulesOf(config, stateDir)), seen: seenIn(kept), nowMs: systemClock.nowMs() };
+}
+
+/** What is kept of the source, and this agent's id. */
+export async function keptIn(stateDir: string): Promise<{ kept: Kept; agentId: string }> {
+  const { agent_id: agentId } = await openOperationStore(stateDir).read();
+  return { kept: await readKept(stateDir), agentId };
 }
 
 function documentProvider(config: DocumentConfig, stateDir: string, purpose: 'pass' | 'look'): DesiredProvider {
