@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { access, readFile } from 'node:fs/promises';
 import { agentConfigSchema, guestFileSchema } from 'felhom-agent/config.ts';
+import { readSigners } from 'felhom-agent/operations/signers.ts';
 import { configSchema } from 'felhom-controller/config.ts';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
@@ -11,6 +12,12 @@ const read = async (name: string): Promise<unknown> => parse(await readFile(new 
 describe('the configurations to begin with', () => {
   it('are what the programs take', async () => {
     expect(agentConfigSchema.parse(await read('agent.yaml'))).toMatchObject({ listen: '10.0.3.1:8470' });
+    expect(agentConfigSchema.parse(await read('agent-cluster-folder.yaml'))).toMatchObject({
+      guests: '/etc/pve/felhom/guests.d',
+    });
+    const signed = agentConfigSchema.parse(await read('agent-signed-document.yaml')).guests_document;
+    expect(signed).toMatchObject({ every: 60_000, timeout: 10_000 });
+    expect(await readSigners(signed?.signers ?? [])).toMatchObject([{ name: 'anna', revoked: false }]);
     expect(guestFileSchema.parse(await read('guests.d-101-docker1.yaml'))).toMatchObject({
       vmid: 101,
       desired: { memory: '4096', startup: 'order=2,up=30' },

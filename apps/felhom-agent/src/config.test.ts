@@ -47,6 +47,38 @@ describe('agent.yaml', () => {
     );
   });
 
+  const document = (more: string): string =>
+    `${minimal}guests_document:\n  url: https://config.example/pve1.json\n  signers: ["ed25519:x anna"]\n${more}`;
+
+  it('takes a signed document in place of files, with bounds of its own', async () => {
+    expect((await parse(document(''))).guests_document).toMatchObject({
+      every: 60_000,
+      timeout: 10_000,
+      max_size: 4 * 2 ** 20,
+    });
+  });
+
+  it.each([
+    [
+      document('  singers: []\n'),
+      /agent\.yaml:5:3: guests_document\.singers: unknown key, did you mean guests_document\.signers/,
+    ],
+    [
+      document('').replace('https://config', 'http://config'),
+      /agent\.yaml:3:8: guests_document\.url: expected https:\/\/HOST\/PATH/,
+    ],
+    [document('  every: soon\n'), /agent\.yaml:5:10: guests_document\.every: expected a duration/],
+    [document('').replace(/ {2}signers.*\n/, ''), /guests_document\.signers: expected key lines, or a folder/],
+    [document('').replace(/\[".*"\]/, '[]'), /guests_document\.signers: /],
+    [
+      document(`  ca_file: /ca.pem\n  fingerprint: "${'AB:'.repeat(31)}AB"\n`),
+      /guests_document: name fingerprint or ca_file, not both/,
+    ],
+    [`${minimal}state: /etc/pve/felhom/state\n`, /agent\.yaml:2:8: state: it lies in the filesystem of the cluster/],
+  ])('says what is wrong with the source of guests, and where', async (text, says) => {
+    await expect(parse(text)).rejects.toThrow(says);
+  });
+
   it.each([
     'listen: 8470',
     'bounds: { claim: 15 }',

@@ -1,3 +1,4 @@
+import { isAbsolute, relative } from 'node:path';
 import { durationMs, sizeBytes } from '@felhom/cli/quantity-schema.ts';
 import { z } from 'zod';
 import { boundsSchema } from './bounds.ts';
@@ -43,7 +44,7 @@ export interface BackupPolicy {
   compress: string;
 }
 
-export const agentConfigSchema = z.strictObject({
+const agentFields = z.strictObject({
   listen: z
     .string()
     .regex(/^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$/, 'expected ADDRESS:PORT, such as 10.0.3.1:8470')
@@ -135,7 +136,18 @@ export const agentConfigSchema = z.strictObject({
     .describe('keeps the guests of this node as declared, inside serve'),
   bounds: boundsSchema,
 });
+
+export const agentConfigSchema = agentFields.refine(({ state, cluster_files: folder }) => !isBelow(state, folder), {
+  path: ['state'],
+  error:
+    "it lies in the filesystem of the cluster, which is no place for one node's state: it has no locks and no chmod",
+});
 export type AgentConfig = z.output<typeof agentConfigSchema>;
+
+function isBelow(path: string, folder: string): boolean {
+  const from = relative(folder, path);
+  return !isAbsolute(from) && from !== '..' && !from.startsWith('../');
+}
 
 export const guestFileSchema = z.strictObject({
   vmid: z.number().int().min(100).max(999_999_999),
