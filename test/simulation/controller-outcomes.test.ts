@@ -319,6 +319,7 @@ describe('recovery', () => {
       isDead: () => false,
       died: new Promise(() => undefined),
       trace: [],
+      moments: [],
     });
     expect((await simulateRecover(world)).end?.outcome).toBe('held');
     await world.clock.pass(world.bounds.hungHolderMs + 2_000);

@@ -103,16 +103,17 @@ export const scenarios: Scenario[] = [
     },
   },
   {
-    name: 'the gate opens after a queue of an hour',
+    name: 'the gate opens after a queue of ten minutes',
     containers: few,
     arrange: ({ agent, clock }) => {
       agent.move({ phase: 'queued' });
-      clock.after(3_600_000, () => agent.move({ phase: 'ready' }));
+      clock.after(600_000, () => agent.move({ phase: 'ready' }));
     },
   },
   {
     name: 'the agent is down from quiesced on',
     containers: few,
+    bounds: { maxQuiesceMs: 120_000, agentSilenceMs: 120_000 },
     host: ({ agent }) => agent.fail('status', () => agentError('unreachable')),
   },
   {
@@ -159,7 +160,8 @@ export const scenarios: Scenario[] = [
   {
     name: 'no proof ever comes',
     containers: few,
-    host: ({ agent, clock }) => void clock.after(700_000, () => agent.move({ phase: 'failed', error: noRoom })),
+    bounds: { maxQuiesceMs: 120_000 },
+    host: ({ agent, clock }) => void clock.after(150_000, () => agent.move({ phase: 'failed', error: noRoom })),
   },
   {
     name: 'no task ever starts',

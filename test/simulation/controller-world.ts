@@ -7,7 +7,7 @@ import type { QuiescePolicy } from 'felhom-controller/quiesce/policy.ts';
 import type { AgentPort, LockPort, OpenRun, RunHolder, RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { type RecoverEnd, recover } from 'felhom-controller/quiesce/recover.ts';
 import type { RunResult } from 'felhom-controller/quiesce/result.ts';
-import { type CrashPoint, type Doom, doom, doomedPorts, type Freezer } from './doom.ts';
+import { type CrashPoint, type Doom, doom, doomedPorts, type Freezer, type Moment } from './doom.ts';
 import { agentError, type FakeAgent, fakeAgent } from './fake-agent.ts';
 import { type ContainerSpec, type FakeEngine, fakeEngine } from './fake-engine.ts';
 import { type MarkerPlace, markerPlace } from './memory-stores.ts';
@@ -104,8 +104,11 @@ export function makeWorld(scenario: Scenario, clock: VirtualClock = virtualClock
   return world;
 }
 
-/** The world of a copy that was restored from the snapshot, at its first boot. */
-export function restoredWorld(original: World): World | null {
+/**
+ * The world of what was restored from the snapshot, at its first boot. Beside its original it is refused as a copy; over
+ * it, it is the guest from now on, whose run has been reported already.
+ */
+export function restoredWorld(original: World, where: 'beside' | 'over'): World | null {
   if (original.snapshot === null) return null;
   const { containers, markers } = original.snapshot;
   // A day later: no start of the copy has a time that the original knew.
@@ -117,7 +120,8 @@ export function restoredWorld(original: World): World | null {
   world.shutdown.bootId = 'boot-of-the-copy';
   for (const spec of containers) world.fake.add(spec);
   world.fake.comeUp();
-  world.agent.fail('report', () => agentError('restored_copy'));
+  if (where === 'beside') world.agent.fail('report', () => agentError('restored_copy'));
+  else world.agent.move({ phase: 'done', volid: 'bk:backup/1' });
   const owed = [...original.history.values()][0];
   if (owed !== undefined) world.history.set(owed.run.runId, { run: owed.run, result: null });
   return world;
@@ -127,10 +131,11 @@ export function restoredWorld(original: World): World | null {
 export function newProcess(world: World, point: CrashPoint | null): { ports: RunPorts; life: Doom } {
   const { lock, clock } = world;
   const pid = lock.nextPid++;
-  const life = doom(point, clock, world.freezer, () => {
+  const onDeath = (): void => {
     if (lock.holder?.pid === pid) lock.holder = null;
     lock.lives.delete(pid);
-  });
+  };
+  const life = doom(point, clock, world.freezer, onDeath, clock.fired);
   lock.lives.set(pid, life);
   return { life, ports: doomedPorts(worldPorts(world, pid), life) };
 }
@@ -222,6 +227,7 @@ export interface Ended<E> {
   /** Null: it died. */
   end: E | null;
   trace: readonly string[];
+  moments: readonly Moment[];
 }
 
 /** `backup now` in this world, to its end or its death. */
@@ -271,5 +277,5 @@ export async function endOf<E>(work: Promise<E>, life: Doom): Promise<Ended<E>> 
   const first = await Promise.race([life.died, work.then((end) => ({ end }))]);
   // A process that is over holds nothing, whichever way it went.
   life.kill();
-  return { end: first === 'died' ? null : first.end, trace: [...life.trace] };
+  return { end: first === 'died' ? null : first.end, trace: [...life.trace], moments: [...life.moments] };
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { GuardPort, RunPorts } from 'felhom-controller/quiesce/ports.ts';
+import { isLook } from './crash-points.ts';
 
 /*
  * Crashes. A doomed process counts its effects, ends before or after one of them, and then stays dead: no call of its
@@ -22,6 +23,14 @@ export interface Doom {
   readonly died: Promise<'died'>;
   /** What it did, in order. */
   readonly trace: readonly string[];
+  /** For each of that, what the world had seen right before it and right after it began. */
+  readonly moments: readonly Moment[];
+}
+
+/** Equal ones are the same world, for whoever comes after a death: nothing was done and nothing happened in between. */
+export interface Moment {
+  before: string;
+  after: string;
 }
 
 /** Until when a frozen guest's processes stand still, on the monotonic scale. */
@@ -29,8 +38,17 @@ export interface Freezer {
   untilMs: number;
 }
 
-export function doom(point: CrashPoint | null, clock: Clock, freezer: Freezer, onDeath: () => void): Doom {
+/** `happened` counts what happens in the world by itself; without it no two moments are told apart by that. */
+export function doom(
+  point: CrashPoint | null,
+  clock: Clock,
+  freezer: Freezer,
+  onDeath: () => void,
+  happened: () => number = () => 0,
+): Doom {
   const trace: string[] = [];
+  const moments: Moment[] = [];
+  let acts = 0;
   let dead = false;
   let tellDeath: (word: 'died') => void = () => undefined;
   const died = new Promise<'died'>((resolve) => {
@@ -44,12 +62,19 @@ export function doom(point: CrashPoint | null, clock: Clock, freezer: Freezer, o
   };
   const isDue = (when: CrashPoint['when']): boolean =>
     point !== null && point.when === when && trace.length === point.effect;
+  const begin = (name: string): void => {
+    const before = `${happened()} ${acts}`;
+    if (!isLook(name)) acts += 1;
+    trace.push(name);
+    moments.push({ before, after: `${happened()} ${acts}` });
+  };
   const thawed = async (): Promise<void> => {
     while (clock.monotonicMs() < freezer.untilMs) await clock.sleep(freezer.untilMs - clock.monotonicMs());
   };
   return {
     died,
     trace,
+    moments,
     kill,
     isDead: () => dead,
     effect: async (name, work) => {
@@ -60,7 +85,7 @@ export function doom(point: CrashPoint | null, clock: Clock, freezer: Freezer, o
         return await never();
       }
       const isLast = isDue('after');
-      trace.push(name);
+      begin(name);
       const done = work();
       if (isLast) {
         done.catch(() => undefined); // It reached the world; nobody is left to hear how it went.
@@ -84,7 +109,7 @@ export function doom(point: CrashPoint | null, clock: Clock, freezer: Freezer, o
         throw new Error('dead');
       }
       const isLast = isDue('after');
-      trace.push(name);
+      begin(name);
       work();
       if (isLast) {
         kill();

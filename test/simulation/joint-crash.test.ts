@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { judge } from './agent-judge.ts';
 import type { AgentScenario } from './agent-scenario.ts';
 import { AgentWorld } from './agent-world.ts';
@@ -39,6 +39,15 @@ const scenarios: readonly JointScenario[] = [
 ];
 
 let schedules = 0;
+
+// Errors are made by the thousand and read by nobody: where they came from is not worth a quarter of the time.
+const { stackTraceLimit } = Error;
+beforeAll(() => {
+  Error.stackTraceLimit = 0;
+});
+afterAll(() => {
+  Error.stackTraceLimit = stackTraceLimit;
+});
 
 interface Deaths {
   controller: CrashPoint | null;

@@ -12,6 +12,8 @@ export interface VirtualClock extends Clock {
   run<T>(work: Promise<T>): Promise<T>;
   /** Lets `ms` pass. */
   pass(ms: number): Promise<void>;
+  /** How many timers have fired: between two equal counts nothing happened in the world by itself. */
+  fired(): number;
   /** Wall time alone jumps, as after a freeze or a step of NTP. */
   jump(ms: number): void;
 }
@@ -27,6 +29,7 @@ export function virtualClock(startMs = Date.UTC(2026, 10, 20, 1, 0, 0)): Virtual
   let wallOffsetMs = startMs;
   let order = 0;
   let timers: Timer[] = [];
+  let fired = 0;
 
   const after = (ms: number, fire: () => void): (() => void) => {
     const timer: Timer = { atMs: monotonicMs + Math.max(0, ms), order: order++, fire };
@@ -48,6 +51,7 @@ export function virtualClock(startMs = Date.UTC(2026, 10, 20, 1, 0, 0)): Virtual
     const timer = next();
     if (timer === undefined || timer.atMs > limitMs) return false;
     monotonicMs = timer.atMs;
+    fired += 1;
     timers = timers.filter((each) => each !== timer);
     timer.fire();
     return true;
@@ -92,6 +96,7 @@ export function virtualClock(startMs = Date.UTC(2026, 10, 20, 1, 0, 0)): Virtual
       while (step(endMs)) await drained();
       monotonicMs = endMs;
     },
+    fired: () => fired,
     jump: (ms) => {
       wallOffsetMs += ms;
     },
