@@ -150,6 +150,7 @@ export function doomedPorts(ports: RunPorts, life: Doom): RunPorts {
       readNewer: through('markers.readNewer', markers.readNewer),
       write: through('markers.write', markers.write),
       erase: through('markers.erase', markers.erase),
+      sweep: through('markers.sweep', markers.sweep),
     },
     lock: {
       acquire: through('lock.acquire', async (what, runId) => {

@@ -44,7 +44,7 @@ export function markerPlace<T>(schema: z.ZodType<T>, held: Held = { kind: 'absen
     now = { kind: 'absent' };
   };
   return {
-    open: () => ({ read, write, erase }),
+    open: () => ({ read, write, erase, sweep: async () => undefined }),
     damage: (kind, mtimeMs = 0) => {
       now = kind === 'unreadable' ? { kind, mtimeMs } : { kind };
     },

@@ -162,8 +162,9 @@ describe('a journal that grows', () => {
     const journal = await openGrowing();
     const appended = Promise.all(Array.from({ length: 100 }, (_, i) => journal.append(begin(`e${i}`))));
     await Promise.all([appended, journal.close()]);
-    expect(compactions()).toBe(0);
     expect(await onDisk()).toHaveLength(100);
+    expect(compactions()).toBe(0);
+    expect(troubles).toEqual([]);
   });
 });
 

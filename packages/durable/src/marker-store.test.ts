@@ -214,6 +214,16 @@ test('a writer that is killed at any moment leaves what it acknowledged, or what
   }
 });
 
+test('what a killed write left is swept, however young, and nothing else', async () => {
+  await store.write(value);
+  const left = ['marker.a.json.1234567', 'marker.b.json.7654321'];
+  const others = ['another.a.json.1234567', 'marker.a.json.orig'];
+  for (const name of [...left, ...others]) await writeFile(join(folder, name), '{"ver');
+  await store.sweep();
+  expect((await readdir(folder)).toSorted()).toEqual([...others, 'marker.a.json', 'marker.b.json'].toSorted());
+  expect(await store.read()).toMatchObject({ kind: 'present' });
+});
+
 test('reading makes nothing, not even the folder', async () => {
   await store.read();
   expect(await readdir(scratch.path)).toEqual([]);

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { type Disk, systemDisk } from './disk.ts';
-import { replaceFiles, sweepTemporaries } from './replace-file.ts';
+import { removeTemporaries, replaceFiles, sweepTemporaries } from './replace-file.ts';
 import { ensureFolder } from './state-folder.ts';
 import { unwritable } from './unwritable.ts';
 import { type CopyRead, type Format, type MarkerRead, readCopy, toText } from './versioned-file.ts';
@@ -23,6 +23,8 @@ export interface MarkerStore<T> {
   read(): Promise<MarkerRead<T>>;
   /** Throws Failure `state_unwritable`; then nothing may be done that the marker was to cover. */
   write(value: T): Promise<void>;
+  /** Removes what a killed write left beside the copies. Only under the lock of the writers. */
+  sweep(): Promise<void>;
   /** Absent afterwards. Throws Failure `state_unwritable`; then the debt stays and is settled again. */
   erase(): Promise<void>;
 }
@@ -74,7 +76,11 @@ export function fileMarkerStore<T>(options: MarkerOptions<T>): MarkerStore<T> {
     }
   };
 
-  return { read: async () => judge(await readCopies()), write, erase };
+  const sweep = async (): Promise<void> => {
+    if (await removeTemporaries(folder, `${name}.`, disk)) await disk.syncDirectory(folder);
+  };
+
+  return { read: async () => judge(await readCopies()), write, erase, sweep };
 }
 
 function nextSequence(reads: readonly CopyRead<unknown>[]): number {

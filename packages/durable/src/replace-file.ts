@@ -120,6 +120,18 @@ export async function sweepTemporaries(folder: string, nowMs = Date.now(), disk:
   }
 }
 
+/**
+ * Removes every temporary file of names that begin with `prefix`, however young: only for whoever holds the lock under
+ * which they are written. Durable with the next sync of the folder.
+ */
+export async function removeTemporaries(folder: string, prefix: string, disk: Disk = systemDisk): Promise<boolean> {
+  let removed = false;
+  for (const name of await namesIn(folder))
+    if (name.startsWith(prefix) && temporaryName.test(name))
+      removed = (await disk.remove(join(folder, name))) || removed;
+  return removed;
+}
+
 async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);

@@ -43,6 +43,8 @@ export interface MarkerPort {
   write(marker: Marker): Promise<void>;
   /** Durable when it resolves; absent is fine. */
   erase(): Promise<void>;
+  /** Removes what a killed write left. Under the run lock. */
+  sweep(): Promise<void>;
 }
 
 /** Who holds the run lock. `startTime` is field 22 of /proc/PID/stat: a pid alone may be somebody else's by now. */

@@ -6,6 +6,7 @@ import { type Marker, stackOf } from './marker.ts';
 import { otherDebtsOwed, settleOtherDebts } from './other-debts.ts';
 import type { HeldLock, MarkerRead, RecoverPorts } from './ports.ts';
 import type { OwedContainer } from './result.ts';
+import { words } from './run.ts';
 import { type SettleEnd, settleMarker } from './settle.ts';
 import { asRecoverFailure, takeLock } from './take-lock.ts';
 
@@ -70,6 +71,8 @@ async function underLock(
 ): Promise<RecoverEnd> {
   const first = await ports.markers.read();
   const others = await otherDebtsOwed(ports);
+  // A run that was killed while it wrote its marker left half of one: others take a folder that is not empty for a debt.
+  await ports.markers.sweep().catch((error: unknown) => said.warn(`what a killed run left stays: ${words(error)}`));
   const { read, forgiven } = await forgive(ports, first, options.forgive);
   const settled = await settleWhenDockerAnswers(ports, lock, read, options, said.warn);
   await closeDeadRuns(ports, settled.owed, said.warn);
