@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer as createPlainServer } from 'node:http';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -11,6 +13,8 @@ import { isRoot } from '../lab/disk.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import { must, type RunEnd } from '../lab/process.ts';
 import { plainService } from '../lab/stacks.ts';
+import { runToHangingSnapshot, waitUntilNoJob, waitUntilNoRecovery } from '../lab/steps.ts';
+import { waitUntil } from '../lab/wait-until.ts';
 
 /*
  * Whatever is wrong in the guest or on the way to the host: a clear word, what to type next, the right exit code, and
@@ -170,13 +174,53 @@ describe('a marker', () => {
     await waitUntilUp(lab, ['web-app-1']);
   });
 
-  it('of which one copy is good is settled and erased', async () => {
-    const run = await backUp(lab);
-    expect(run.code).toBe(0);
-    await leave('');
+  it('of which one copy is good is settled by that one, and erased', async () => {
+    const controller = await runToHangingSnapshot(lab, ['web-app-1']);
+    const good = await readFile(copies()[0] ?? '', 'utf8');
+    await lab.clearFaults();
+    expect(await controller.ended).toMatchObject({ code: 0 });
+    await lab.engine.docker('stop', '--time', '2', 'web-app-1');
+    await leave('{"version":1,"sequ');
+    await writeFile(copies()[1] ?? '', good);
     const recovered = await lab.inGuest(['recover', '--json']);
-    expect(JSON.parse(recovered.stdout)).toMatchObject({ schema: 'felhom.recover/1', owed: [] });
+    expect(JSON.parse(recovered.stdout)).toMatchObject({ outcome: 'settled', started: ['web-app-1'], owed: [] });
+    expect(recovered.code).toBe(0);
     expect(await runningContainers(lab)).toEqual(['web-app-1']);
+    expect(await readdir(state('debts'))).toEqual([]);
+  });
+
+  it('of a newer version is left to it: nothing new is started, and every command says which version', async () => {
+    await leave('{"version":99,"sequence":1,"value":{"owed":"in a way that we do not know"}}');
+    await expectRefusal(await lab.inGuest(['backup', 'now']), 2, /written by a newer version .*format 99/);
+    await expectRefusal(await lab.inGuest(['recover']), 2, /written by a newer version .*format 99/);
+    expect((await lab.inGuest(['status', '--check'])).code).toBe(20);
+    expect(await readdir(state('debts'))).toHaveLength(2);
+  });
+});
+
+describe('names that are hostile to a shell', () => {
+  it('are names: what has them is stopped, captured and started, and nothing they say is run', async () => {
+    const proof = join(lab.folder, 'a-shell-was-here');
+    const hostile = `$(touch ${proof});\`touch ${proof}\`'"|& --help`;
+    const labels = { project: hostile, service: `--file=/etc/passwd ${hostile}`, 'container-number': '1' };
+    const endless = ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $!; done"];
+    const flags = Object.entries(labels).flatMap(([key, value]) => ['--label', `com.docker.compose.${key}=${value}`]);
+    const run = ['run', '--detach', '--restart', 'no', '--name', 'hostile.name', ...flags];
+    await lab.engine.docker(...run, 'felhom/busybox:test', ...endless);
+    try {
+      const times = await startTimes(lab);
+      const { code, result } = await backUp(lab);
+      expect([code, result.error, result.grade]).toEqual([0, null, 'app-consistent']);
+      expect(result.stacks.map(({ name }) => name).toSorted()).toEqual([hostile, 'web'].toSorted());
+      const after = await startTimes(lab);
+      expect(Object.keys(after)).toEqual(Object.keys(times));
+      expect(after['hostile.name']).not.toBe(times['hostile.name']);
+      expect((await lab.inGuest(['stack', 'show', hostile])).code).toBe(0);
+      expect((await lab.inGuest(['recover', '--forgive', hostile])).code).not.toBe(1);
+      expect(existsSync(proof)).toBe(false);
+    } finally {
+      await lab.engine.docker('rm', '--force', 'hostile.name');
+    }
   });
 });
 
@@ -217,6 +261,66 @@ describe.skipIf(!isRoot())('a state folder (made small by a mount, which needs r
       await must('umount', [place]);
     }
   });
+
+  const isUp = async (): Promise<boolean> => (await runningContainers(lab)).includes('web-app-1');
+  const fill = async (place: string): Promise<string> =>
+    await must('sh', ['-c', 'head -c 65536 /dev/zero >>"$0/filler" 2>/dev/null; true', place]);
+
+  describe('whose debts lie on a disk that loses its room while the apps are down', () => {
+    let debts: string;
+    const owed = async (): Promise<string[]> => (await readdir(debts)).filter((name) => name !== 'filler');
+    beforeEach(async () => {
+      debts = state('debts');
+      await mkdir(debts, { recursive: true });
+      await must('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=0700', 'tmpfs', debts]);
+    });
+    afterEach(async () => {
+      await lab.clearFaults();
+      await waitUntilNoJob(lab);
+      await waitUntilNoRecovery(lab);
+      await must('umount', [debts]);
+    });
+
+    it('has every app back by the guard when the controller is killed, too, and owes nothing', async () => {
+      const controller = await runToHangingSnapshot(lab, ['web-app-1']);
+      await fill(debts);
+      controller.child.kill('SIGKILL');
+      await waitUntilUp(lab, ['web-app-1']);
+      await waitUntil('nothing is owed', async () => (await owed()).length === 0);
+    });
+
+    it('and has become read-only, keeps its marker, which is paid without another start once it can be written', async () => {
+      const controller = await runToHangingSnapshot(lab, ['web-app-1']);
+      await must('mount', ['-o', 'remount,ro', debts]);
+      await lab.clearFaults();
+      expect(await controller.ended).toMatchObject({ code: 0 });
+      expect(controller.output()).toContain('the marker could not be updated');
+      expect(await owed()).not.toEqual([]);
+      const times = await startTimes(lab);
+      expect(Object.keys(times)).toEqual(['web-app-1']);
+      await must('mount', ['-o', 'remount,rw', debts]);
+      expect((await lab.inGuest(['recover'])).code).toBe(0);
+      expect(await owed()).toEqual([]);
+      expect(await startTimes(lab)).toEqual(times);
+    });
+  });
+
+  // The last one: the generation that the guest takes meanwhile is lost with the folder.
+  it('that is full from the stop on has every app back all the same, and the run says what could not be written', async () => {
+    const place = await smallFolder();
+    try {
+      const controller = await runToHangingSnapshot(lab, ['web-app-1']);
+      await fill(place);
+      await lab.clearFaults();
+      expect(await controller.ended).toMatchObject({ code: 0 });
+      expect(controller.output()).toContain('could not be written');
+      expect(await isUp()).toBe(true);
+      await waitUntilNoJob(lab);
+    } finally {
+      await lab.clearFaults();
+      await must('umount', [place]);
+    }
+  });
 });
 
 describe('an engine', () => {
@@ -228,6 +332,24 @@ describe('an engine', () => {
     const archives = (await lab.archives()).length;
     await expectRefusal(await lab.inGuest(['backup', 'now'], { DOCKER_HOST: host }), 10, words);
     expect((await lab.archives()).length).toBe(archives);
+  });
+});
+
+describe('what calls itself docker', () => {
+  it('and is podman is refused before the host is asked for anything', async () => {
+    const socket = join(lab.folder, 'podman.sock');
+    const version = JSON.stringify({ Version: '4.3', ApiVersion: '1.41', Components: [{ Name: 'Podman Engine' }] });
+    const podman = createPlainServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(version);
+    }).listen(socket);
+    await once(podman, 'listening');
+    try {
+      const end = await lab.inGuest(['backup', 'now'], { DOCKER_HOST: `unix://${socket}` });
+      await expectRefusal(end, 10, /podman/i);
+    } finally {
+      podman.closeAllConnections();
+      podman.close();
+    }
   });
 });
 

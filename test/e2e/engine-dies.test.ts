@@ -1,0 +1,105 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { backUp, runningContainers } from '../lab/backup.ts';
+import { type Lab, openLab } from '../lab/lab.ts';
+import type { Background } from '../lab/process.ts';
+import {
+  debtFiles,
+  type RunStep,
+  runToHangingSnapshot,
+  runToStep,
+  waitUntilNoJob,
+  waitUntilNoRecovery,
+} from '../lab/steps.ts';
+import { waitUntil } from '../lab/wait-until.ts';
+
+/*
+ * kill -9 for the docker engine in the middle of a quiesce, and for engine and controller at once. The engine is started
+ * again as its service would be; nothing of ours is called by the test. Containers do not come back by themselves: their
+ * restart policy is "no", and an engine that was killed ends what it finds still running when it starts again.
+ */
+
+const apps = ['shop-app-1', 'shop-db-1'];
+let lab: Lab;
+
+beforeAll(async () => {
+  lab = await openLab({
+    controller: { bounds: { max_quiesce: '6s', hung_holder: '30s', pay_backoff_limit: '500ms', stop_margin: '2s' } },
+    agentBounds: { claim: '8s', lease: '8s', hold_max: '20s' },
+  });
+  await lab.addStack('shop', shop);
+});
+afterAll(async () => await lab.close());
+afterEach(async () => {
+  await lab.clearFaults();
+  await waitUntilNoJob(lab);
+  await waitUntilNoRecovery(lab);
+});
+
+async function restartEngine(): Promise<void> {
+  await lab.engine.kill();
+  await lab.engine.start();
+}
+
+async function allIsWell(): Promise<void> {
+  await waitUntil(
+    'what ran runs, and nothing is owed',
+    async () => (await debtFiles(lab)).length === 0 && (await runningContainers(lab)).join() === apps.join(),
+  );
+}
+
+/** The run's own end: it tells what it could not know, and does not call it a good backup. */
+async function endOf(controller: Background): Promise<void> {
+  const { code } = await controller.ended;
+  expect([3, 5]).toContain(code);
+}
+
+describe('the engine killed with kill -9', () => {
+  it.each<RunStep>(['stopping', 'starting'])('when the run says "%s"', async (step) => {
+    const controller = await runToStep(lab, step);
+    await restartEngine();
+    await controller.ended;
+    await allIsWell();
+  });
+
+  it('while the snapshot hangs, and away past the deadline: the run waits for it', async () => {
+    const controller = await runToHangingSnapshot(lab, apps);
+    await lab.engine.kill();
+    await waitUntil('the run means to start the apps', () => controller.output().includes('starting'));
+    await lab.engine.start();
+    await allIsWell();
+    await lab.clearFaults();
+    await endOf(controller);
+  });
+
+  it.each<RunStep>(['stopping', 'quiesced'])(
+    'together with the controller when the run says "%s": the guard waits for it',
+    async (step) => {
+      const controller = await runToStep(lab, step);
+      controller.child.kill('SIGKILL');
+      await lab.engine.kill();
+      await controller.ended;
+      expect(await debtFiles(lab)).not.toEqual([]);
+      await lab.engine.start();
+      await allIsWell();
+    },
+  );
+
+  it('and a backup after all of this is as good as the first', async () => {
+    expect((await backUp(lab)).result).toMatchObject({ outcome: 'done', grade: 'app-consistent', error: null });
+  });
+});
+
+const shop = `
+services:
+  db:
+    image: felhom/busybox:test
+    restart: "no"
+    command: &run ["sh", "-c", "trap 'exit 0' TERM; while :; do date >>/data/ticks; sleep 0.2 & wait $$!; done"]
+    volumes: ["./db:/data"]
+  app:
+    image: felhom/busybox:test
+    restart: "no"
+    depends_on: [db]
+    command: *run
+    volumes: ["./app:/data"]
+`;
