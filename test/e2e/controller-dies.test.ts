@@ -1,7 +1,11 @@
 import { spawn } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { backUp, runningContainers, waitUntilDown } from '../lab/backup.ts';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { backUp, runningContainers, startTimes, waitUntilDown } from '../lab/backup.ts';
+import { isRoot } from '../lab/disk.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
+import { must } from '../lab/process.ts';
 import { controllerProgram } from '../lab/programs.ts';
 import {
   debtFiles,
@@ -20,6 +24,7 @@ import { waitUntil } from '../lab/wait-until.ts';
  */
 
 const apps = ['shop-app-1', 'shop-db-1'];
+const sbin = { env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` } };
 const deadlineMs = 3_000;
 const hungMs = 1_000;
 let lab: Lab;
@@ -95,6 +100,56 @@ describe.each(runSteps)('at the step "%s"', (step) => {
     }
   });
 });
+
+describe.skipIf(!isRoot())(
+  'while its marker is being written (held up by a frozen file system, which needs root)',
+  () => {
+    const debts = (): string => join(lab.guest, 'var/lib/felhom/debts');
+    let before: Record<string, string>;
+    let frozen = false;
+    const freeze = async (): Promise<void> => {
+      await must('fsfreeze', ['--freeze', debts()], sbin);
+      frozen = true;
+    };
+    const thaw = async (): Promise<void> => {
+      if (frozen) await must('fsfreeze', ['--unfreeze', debts()], sbin);
+      frozen = false;
+    };
+    beforeAll(async () => {
+      const image = join(lab.folder, 'debts.img');
+      await mkdir(debts(), { recursive: true });
+      await must('truncate', ['--size', '200M', image]);
+      await must('mkfs.btrfs', ['--quiet', image], sbin);
+      await must('mount', ['-o', 'loop', image, debts()]);
+    });
+    afterAll(async () => await must('umount', [debts()]));
+    beforeEach(async () => {
+      before = await startTimes(lab);
+      await freeze();
+    });
+    afterEach(thaw);
+
+    it.each(['SIGKILL', 'SIGTERM', 'SIGHUP'] as const)('%s stops nothing and leaves nothing owed', async (signal) => {
+      const controller = await runToStep(lab, 'ready');
+      await waitUntil('it waits for the disk', async () => await isHeldUp(controller.pid));
+      expect(await startTimes(lab)).toEqual(before);
+      controller.child.kill(signal);
+      await thaw();
+      const { code } = await controller.ended;
+      expect(await standingWithin(10_000)).toEqual(allIsWell);
+      if (signal !== 'SIGKILL') expect(code).toBe(signal === 'SIGTERM' ? 143 : 0);
+    });
+  },
+);
+
+/** Whether a thread of the process waits for a disk (proc_pid_stat(5), state D). */
+async function isHeldUp(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []); // It is over.
+  const states = await Promise.all(
+    threads.map(async (thread) => await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8').catch(() => '')),
+  );
+  return states.some((text) => text.slice(text.lastIndexOf(')') + 2).startsWith('D'));
+}
 
 describe('while the snapshot hangs on the host', () => {
   it('kill -9 leaves nothing down: the guard does not wait for the host', async () => {
