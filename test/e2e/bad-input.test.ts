@@ -286,7 +286,7 @@ describe.skipIf(!isRoot())('a state folder (made small by a mount, which needs r
       await fill(debts);
       controller.child.kill('SIGKILL');
       await waitUntilUp(lab, ['web-app-1']);
-      await waitUntil('nothing is owed', async () => (await owed()).length === 0);
+      expect(await waitUntil('nothing is owed', async () => (await owed()).length === 0)).toBe(true);
     });
 
     it('and has become read-only, keeps its marker, which is paid without another start once it can be written', async () => {

@@ -40,12 +40,14 @@ async function restartEngine(): Promise<void> {
   await lab.engine.start();
 }
 
-async function allIsWell(): Promise<void> {
-  await waitUntil(
-    'what ran runs, and nothing is owed',
-    async () => (await debtFiles(lab)).length === 0 && (await runningContainers(lab)).join() === apps.join(),
-  );
+/** How things stand once all is well; throws where it never is. */
+async function standing(): Promise<{ running: string[]; owed: string[] }> {
+  return await waitUntil('what ran runs, and nothing is owed', async () => {
+    const found = { running: await runningContainers(lab), owed: await debtFiles(lab) };
+    return found.owed.length === 0 && found.running.length === apps.length && found;
+  });
 }
+const allIsWell = { running: apps, owed: [] };
 
 /** The run's own end: it tells what it could not know, and does not call it a good backup. */
 async function endOf(controller: Background): Promise<void> {
@@ -58,7 +60,7 @@ describe('the engine killed with kill -9', () => {
     const controller = await runToStep(lab, step);
     await restartEngine();
     await controller.ended;
-    await allIsWell();
+    expect(await standing()).toEqual(allIsWell);
   });
 
   it('while the snapshot hangs, and away past the deadline: the run waits for it', async () => {
@@ -66,7 +68,7 @@ describe('the engine killed with kill -9', () => {
     await lab.engine.kill();
     await waitUntil('the run means to start the apps', () => controller.output().includes('starting'));
     await lab.engine.start();
-    await allIsWell();
+    expect(await standing()).toEqual(allIsWell);
     await lab.clearFaults();
     await endOf(controller);
   });
@@ -80,7 +82,7 @@ describe('the engine killed with kill -9', () => {
       await controller.ended;
       expect(await debtFiles(lab)).not.toEqual([]);
       await lab.engine.start();
-      await allIsWell();
+      expect(await standing()).toEqual(allIsWell);
     },
   );
 
