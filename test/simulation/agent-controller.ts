@@ -4,6 +4,8 @@ import type { AgentWorld } from './agent-world.ts';
 
 const controllerDeadlineMs = 60_000;
 const pollMs = 5_000;
+/** A job that has not ended by then never will. */
+const patienceMs = 30 * 60_000;
 
 /** What the controller of one run knows. */
 interface Known {
@@ -80,7 +82,8 @@ export class PlainGuest implements SimulatedGuest {
       const status = await this.poll(jobId, { after, waitMs, untilMs: lateMs }).catch(() => null);
       if (status !== null) after = status.seq;
       await this.judge(jobId, status, { known, late: clock.monotonicMs() >= lateMs });
-      if (status === null || ['done', 'failed', 'cancelled'].includes(status.phase)) return true;
+      const forever = clock.monotonicMs() > patienceMs;
+      if (forever || status === null || ['done', 'failed', 'cancelled'].includes(status.phase)) return true;
       if (tellAtMs === null && status.phase === 'ready') {
         if (scenario.controller === 'dies at its gate') return false;
         if (scenario.controller === 'cancels') await this.cancel(jobId);

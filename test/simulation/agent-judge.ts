@@ -1,4 +1,5 @@
 import { isOpen, type Job, type JobRecord, jobMachine } from 'felhom-agent/backup/job.ts';
+import { simulatedToken } from './agent-life.ts';
 import type { AgentWorld } from './agent-world.ts';
 import type { Doom } from './doom.ts';
 
@@ -21,6 +22,8 @@ export function judge(world: AgentWorld): string[] {
   }
   if (new Set(world.node.archives.map(({ volid }) => volid)).size < world.node.archives.length)
     found.push('an archive was overwritten');
+  const told = [world.records, [...world.alerts.values()], world.node.archives];
+  if (JSON.stringify(told).includes(simulatedToken)) found.push('a token stands in the journal, an alert or notes');
   if (!world.node.guest.running) found.push('the guest is down');
   if (world.node.guest.lock !== null) found.push('the guest is locked');
   if (!world.node.isIdle()) found.push('a task still runs');
