@@ -9,7 +9,8 @@ import { noDelays } from '@felhom/pve-sim/delays.ts';
 import { type PveSim, startPveSim } from '@felhom/pve-sim/sim.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { run } from '../lab/process.ts';
+import { until } from '../agent/rig.ts';
+import { run, startInBackground } from '../lab/process.ts';
 import { agentProgram, buildPrograms } from '../lab/programs.ts';
 
 interface World {
@@ -111,6 +112,7 @@ async function writeConfig(folder: string, sim: PveSim, document: Record<string,
   const tokenFile = join(folder, 'pve-token');
   await writeFile(tokenFile, sim.token, { mode: 0o600 });
   const config = {
+    listen: '127.0.0.1:0',
     node: 'pve1',
     pve: { url: sim.url, token_file: tokenFile, fingerprint: sim.fingerprint },
     state: join(folder, 'state'),
@@ -164,6 +166,27 @@ describe('guests declared by a signed document', () => {
     expect(foreign).toMatchObject({ code: 13, json: { error: { code: 'policy_refused' } } });
     expect(foreign.stdout).toContain('other_agent');
     expect(sim.guests.get(101)?.config['cores']).toBe(2);
+  });
+
+  it('have their policies by it from the start of serve on, and until one is in force config check says so', async () => {
+    const { agent, folder, sign, offer } = world;
+    const none = await agent('config', 'check', '--json');
+    expect(none.code).toBe(2);
+    expect(none.stdout).toContain('is in force yet; no guest has a policy until then');
+    offer(await sign(5, 2));
+    const serving = startInBackground(
+      process.execPath,
+      [agentProgram, '--config', join(folder, 'agent.yaml'), 'serve'],
+      {
+        logFile: join(folder, 'serve.log'),
+      },
+    );
+    open.push(async () => await serving.stop());
+    await until('the guest is known', async () => {
+      if (serving.hasEnded()) throw new Error(serving.output());
+      return (await agent('guest', 'list')).stdout.includes('101');
+    });
+    expect((await agent('config', 'check', '--json')).json).toMatchObject({ ok: true, guests: [101] });
   });
 
   it('can be checked before they are offered, and a file with a mistake is not signed', async () => {

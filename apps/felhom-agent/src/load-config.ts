@@ -25,10 +25,11 @@ function configFile(flag: string | undefined): string {
 
 /**
  * A mistake in the file of one guest does not keep the others from being served: it is in `problems`.
+ * `ask`: where a server declares the guests it is asked for a newer document first; else what is in force counts.
  * @throws Failure `config_missing` when there is no file, `config_invalid` with every mistake of agent.yaml,
  *   and when the place of the guests' files cannot be read.
  */
-export async function loadConfig(flag: string | undefined): Promise<Loaded> {
+export async function loadConfig(flag: string | undefined, { ask = false } = {}): Promise<Loaded> {
   const file = configFile(flag);
   const text = await readConfigText(file);
   if (text === undefined) {
@@ -38,13 +39,13 @@ export async function loadConfig(flag: string | undefined): Promise<Loaded> {
     });
   }
   const config = await parseConfig({ text, file, schema: agentConfigSchema, hint });
-  const { guests, problems } = await guestsOf(config);
+  const { guests, problems } = await guestsOf(config, ask);
   return { file, config, guests: new Map(guests.map(({ guest }) => [guest.vmid, guest])), problems };
 }
 
-/** From the folder, or from the signed document in force: nobody is asked for a newer one here. */
-async function guestsOf(config: AgentConfig): Promise<GuestDocuments> {
+/** From the folder, or from the signed document in force. */
+async function guestsOf(config: AgentConfig, ask: boolean): Promise<GuestDocuments> {
   if (config.guests_document === undefined) return await readGuestDocuments(config.guests);
-  const { knownGuestDocuments } = await import('./desired/wiring.ts');
-  return await knownGuestDocuments(config.guests_document, config.state);
+  const { guestsOfDocument } = await import('./desired/wiring.ts');
+  return await guestsOfDocument(config.guests_document, config.state, { ask });
 }

@@ -5,7 +5,7 @@ import type { CommandContext } from './context.ts';
 /** Serves until SIGTERM or Ctrl-C. Jobs under way stay in the journal; the next start takes them up. */
 export async function serveCommand(context: CommandContext): Promise<void> {
   const signals = watchSignals();
-  const loaded = await loadConfig(context.flags.config);
+  const loaded = await loadConfig(context.flags.config, { ask: true });
   const log = await context.openLog();
   const { startAgent } = await import('../wiring.ts');
   const agent = await startAgent(loaded, {

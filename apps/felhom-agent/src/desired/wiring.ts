@@ -17,7 +17,7 @@ import type { Kept } from './kept-document.ts';
 import { placeProvider } from './place.ts';
 import type { DesiredProvider } from './provider.ts';
 import { guestsIn, remoteProvider } from './remote-provider.ts';
-import { seenIn } from './settle-document.ts';
+import { seenIn, troublesOf } from './settle-document.ts';
 
 type Where = Pick<AgentConfig, 'guests' | 'guests_document' | 'state'>;
 
@@ -28,12 +28,38 @@ export function declaredIn(config: Where, purpose: 'pass' | 'look'): DesiredProv
   return withHolds(provider, guestsFile(state));
 }
 
-/** The files of the guests in the document in force; none where none is. Nobody is asked. @throws Failure where the state cannot be read */
-export async function knownGuestDocuments(config: DocumentConfig, stateDir: string): Promise<GuestDocuments> {
+/**
+ * The files of the guests in the document in force. That none is in force is a problem in the answer.
+ * `ask`: after the server was asked for a newer one; otherwise nobody is.
+ * @throws Failure where the state cannot be read
+ */
+export async function guestsOfDocument(
+  config: DocumentConfig,
+  stateDir: string,
+  { ask }: { ask: boolean },
+): Promise<GuestDocuments> {
+  // What is wrong with the server is kept and told below; what is wrong with the state is met again there.
+  if (ask)
+    await documentProvider(config, stateDir, 'pass')
+      .read()
+      .catch(() => undefined);
   const kept = await readKept(stateDir);
-  if (kept.document === null) return { guests: [], problems: [] };
+  const nothing = (message: string): GuestDocuments => ({
+    guests: [],
+    problems: [{ source: config.url, vmid: null, message: `${message}; no guest has a policy until then` }],
+  });
+  if (kept.document === null) {
+    const [trouble = `no document from ${config.url} is in force yet`] = troublesOf(
+      kept,
+      config.url,
+      systemClock.nowMs(),
+    );
+    return nothing(trouble);
+  }
   const opened = openDocument(Buffer.from(kept.document.envelope), await rulesOf(config, stateDir));
-  return opened.kind === 'refused' ? { guests: [], problems: [] } : await guestsIn(opened.document, config.url);
+  return opened.kind === 'refused'
+    ? nothing(`the document with serial ${kept.document.serial} is good no longer (${opened.reason}): ${opened.detail}`)
+    : await guestsIn(opened.document, config.url);
 }
 
 /** What a document would be judged by that came now. */
