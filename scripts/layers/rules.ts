@@ -21,7 +21,7 @@ export const layerRules: readonly LayerRule[] = [
     name: 'planning is pure',
     why: 'a planner that acts cannot be tested as a function, nor planned twice',
     files:
-      /^(apps\/[^/]+\/src\/.*\/|apps\/[^/]+\/src\/)([a-z-]*plan|grade|grading|due|preflight-rules)\.ts$|^packages\/phases\/src\/machine/,
+      /^(apps\/[^/]+\/src\/.*\/|apps\/[^/]+\/src\/)([a-z-]*plan|grade|grading|due|preflight-rules)\.ts$|^apps\/felhom-agent\/src\/operations\/(check|judge|acts|record|payload|draft|explain)\.ts$|^packages\/phases\/src\/machine/,
     imports: effects,
   },
   {

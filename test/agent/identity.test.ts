@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import { createAgentClient } from '@felhom/guest-api/client.ts';
 import { memoryGeneration } from '@felhom/guest-api/generation.ts';
+import { adoptionOf } from 'felhom-agent/commands/guest-adopt.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { followUntil, isOver, openRig, type Rig, until } from './rig.ts';
 
@@ -108,5 +110,26 @@ describe('two guests that take turns', () => {
     expect((await two.client.due()).due).toBe(true);
     await expect(one.client.due()).rejects.toMatchObject({ kind: 'restored_copy' });
     await Promise.all([one.client.close(), two.client.close()]);
+  });
+});
+
+describe('a guest that was put back to an earlier time by a signed operation', () => {
+  it.each([true, false])('is let in, serve running: %s', async (running) => {
+    rig = await openRig();
+    const real = guest(rig, 'boot-1');
+    await backUp(real);
+    await real.client.due();
+    await real.client.due();
+    await real.client.close();
+    if (!running) await rig.agent.stop();
+    const adoption = adoptionOf({ socket: rig.socket, state: join(rig.folder, 'state') });
+    expect(await adoption.adopt(101)).toBeNull();
+    if (!running) await rig.restart();
+    const restored = guest(rig, 'boot-2', '0');
+    await restored.client.due();
+    await restored.client.due();
+    const copy = guest(rig, 'boot-3', '1');
+    await expect(copy.client.due()).rejects.toMatchObject({ kind: 'restored_copy' });
+    await Promise.all([restored.client.close(), copy.client.close()]);
   });
 });

@@ -1,6 +1,7 @@
 import { describe } from 'vitest';
 import { describeFields } from './suite/fields.ts';
 import { describeGuests } from './suite/guests.ts';
+import { describeIrreversible } from './suite/irreversible.ts';
 import { describeStorage } from './suite/storage.ts';
 import { describeTasks } from './suite/tasks.ts';
 import { describeVzdump } from './suite/vzdump.ts';
@@ -18,6 +19,7 @@ export function describeContract(target: ContractTarget): void {
     describeFields(target);
     describeTasks(target);
     describeStorage(target);
+    describeIrreversible(target);
     describeVzdump(target);
   });
 }

@@ -9,7 +9,7 @@ import { draftDocument } from '../desired/draft-document.ts';
 import { parseGuestDocuments } from '../desired/guest-documents.ts';
 import type { CommandContext } from './context.ts';
 import { readKeyFile } from './key-file.ts';
-import { writeNew } from './operation-keygen.ts';
+import { writeNew } from './new-file.ts';
 
 export interface DesiredSignOptions {
   /** Files of guests, and folders of such. */

@@ -28,15 +28,19 @@ export async function operationApply(
   try {
     const applied = await applyOperation(ports, bytes, { signers, lockTimeoutMs, signal: signals.stop });
     if (applied.kind === 'refused') throw refusalFailure(applied.refusal);
-    report(context, applied.operation, applied.kind === 'earlier');
+    report(context, applied.operation, { earlier: applied.kind === 'earlier', stopped: signals.stop.aborted });
   } finally {
     signals.dispose();
     await close();
   }
 }
 
-function report(context: CommandContext, operation: Operation, earlier: boolean): void {
-  const failure = failureOf(operation);
+function report(
+  context: CommandContext,
+  operation: Operation,
+  { earlier, stopped }: { earlier: boolean; stopped: boolean },
+): void {
+  const failure = failureOf(operation, stopped);
   const document = {
     schema: 'felhom.operation/1',
     ...operationRow(operation),
@@ -52,11 +56,11 @@ function report(context: CommandContext, operation: Operation, earlier: boolean)
 }
 
 /** Anything but `done`, as a failure; null for `done`. */
-function failureOf({ id, outcome, reason, payload }: Operation): Failure | null {
+function failureOf({ id, outcome, reason, payload }: Operation, stopped: boolean): Failure | null {
   const what = describeOperation(payload);
   if (outcome === 'done') return null;
   if (outcome === null) {
-    return new Failure('interrupted', {
+    return new Failure(stopped ? 'interrupted' : 'pve_unreachable', {
       message: `whether it was done is not known yet: ${what}; the task, if there is one, goes on`,
       hint: `felhom-agent operation list shows ${id}; the next apply for this guest, and serve, look again.`,
       reason: 'open',

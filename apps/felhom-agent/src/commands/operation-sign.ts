@@ -3,10 +3,10 @@ import { readSigningKey } from '@felhom/signed-document/keys.ts';
 import { loadConfig } from '../load-config.ts';
 import { type DraftParts, draftPayload, signCommand } from '../operations/draft.ts';
 import { explainPayload } from '../operations/explain.ts';
-import { describeOperation, operationPayloadType } from '../operations/payload.ts';
+import { describeOperation, operationPayloadType, type Payload } from '../operations/payload.ts';
 import type { CommandContext } from './context.ts';
 import { readKeyFile } from './key-file.ts';
-import { writeNew } from './operation-keygen.ts';
+import { createFile } from './new-file.ts';
 
 export interface SignOptions {
   parts: DraftParts;
@@ -21,20 +21,34 @@ export interface SignOptions {
  */
 export async function operationSign(
   context: CommandContext,
-  { key, out, fromAgent, ...given }: SignOptions,
+  { parts, key, out, fromAgent }: SignOptions,
 ): Promise<void> {
-  const parts = fromAgent ? await completed(context, given.parts) : given.parts;
-  const payload = draftPayload(parts, Date.now());
-  if (key === undefined) return tellCommand(context, parts);
-  const signing = readSigningKey(await readKeyFile(key));
-  const envelope = sealEnvelope(operationPayloadType, Buffer.from(JSON.stringify(payload)), [signing]);
-  if (out !== undefined) await writeNew(out, envelope);
-  for (const line of explainPayload(payload)) context.reporter.say(line);
-  context.reporter.result(
+  // Both before the agent is asked: for that root is given up.
+  const signing = key === undefined ? null : readSigningKey(await readKeyFile(key));
+  const file = out === undefined || signing === null ? null : await createFile(out);
+  try {
+    const whole = fromAgent ? await completed(context, parts) : parts;
+    const payload = draftPayload(whole, Date.now());
+    if (signing === null) return tellCommand(context, whole);
+    const envelope = sealEnvelope(operationPayloadType, Buffer.from(JSON.stringify(payload)), [signing]);
+    await file?.write(envelope);
+    tellSigned(context, { payload, envelope, keyId: signing.keyId, out });
+  } catch (error) {
+    await file?.discard();
+    throw error;
+  }
+}
+
+function tellSigned(
+  { reporter }: CommandContext,
+  { payload, envelope, keyId, out }: { payload: Payload; envelope: string; keyId: string; out: string | undefined },
+): void {
+  for (const line of explainPayload(payload)) reporter.say(line);
+  reporter.result(
     {
       schema: 'felhom.signed-operation/1',
       file: out ?? null,
-      key_id: signing.keyId,
+      key_id: keyId,
       payload,
       envelope: out === undefined ? JSON.parse(envelope) : null,
     } as const,

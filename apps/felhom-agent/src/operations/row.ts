@@ -30,8 +30,8 @@ export function operationText(operation: Operation): string {
   const lines = [
     `${operation.accepted_at}  ${told(operation)}: ${describeOperation(operation.payload)}`,
     `  nonce ${operation.payload.nonce}, until ${operation.payload.expires}, signed by ${operation.key_ids.join(', ')}`,
-    ...operation.steps.map(({ act, upid, volid }) =>
-      `  ${act} ${volid ?? ''} ${upid ?? 'no task is known'}`.replace('  ', ' '),
+    ...operation.steps.map(
+      ({ act, upid, volid }) => `  ${act}${volid === null ? '' : ` ${volid}`}: ${upid ?? 'no task is known'}`,
     ),
     ...operation.notes.map((note) => `  ${note}`),
   ];

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   adoptRefused,
+  adoptRestored,
   bootOf,
   type Identity,
   judgeIdentity,
@@ -197,5 +198,32 @@ describe('a guest and its copies', () => {
       kind: 'accepted',
       identity: { generation: 9 },
     });
+  });
+});
+
+describe('a guest that a signed operation put back to an earlier time', () => {
+  /** Generation 3 is in force; the guest held 1 when the backup that is restored was made. */
+  const before: Identity = { ...unknownIdentity, generation: 3, offered: 4, bootId: 'before' };
+
+  it('is let in with what it held then, and is offered a generation that no copy can hold', () => {
+    const restored = guest({ generation: 1, bootId: 'after' });
+    expect(restored.call(before)).toMatchObject({ kind: 'refused', reason: 'restored_copy' });
+    let known = adoptRestored(before) ?? before;
+    known = restored.call(known).identity;
+    known = restored.call(known).identity;
+    expect(known).toMatchObject({ generation: 5, refused: null });
+    expect(restored.call(known)).toMatchObject({ kind: 'accepted' });
+    for (const generation of [1, 3, 4])
+      expect(judgeIdentity(known, { generation, bootId: 'copy' }, at)).toMatchObject({ kind: 'refused' });
+  });
+
+  it('is left to a person while a copy of it is calling', () => {
+    const refused = judgeIdentity(before, { generation: 1, bootId: 'copy' }, at).identity;
+    expect(adoptRestored(refused)).toBeNull();
+  });
+
+  it('may be adopted twice', () => {
+    const twice = adoptRestored(adoptRestored(before) ?? before) ?? before;
+    expect(judgeIdentity(twice, { generation: 1, bootId: 'after' }, at)).toMatchObject({ kind: 'accepted' });
   });
 });
