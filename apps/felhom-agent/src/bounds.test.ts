@@ -35,6 +35,7 @@ it('has the defaults that docs/architecture.md states', () => {
     reconcile_backoff: 10 * minute,
     stop_grace: 20 * second,
     pass: 20 * minute,
+    guest_files: 30 * second,
     full_read: 10 * minute,
   });
 });

@@ -37,6 +37,9 @@ export const boundsSchema = z
     lock_timeout: durationMs('2m').describe(
       'how long `reconcile --once` waits for locks, backups and tasks of others; the loop looks again in its next pass',
     ),
+    guest_files: durationMs('30s').describe(
+      'for reading the files of all guests: the filesystem of a cluster may hang',
+    ),
     full_read: durationMs('10m').describe(
       'no configuration goes unread for longer, whatever the version list of the cluster says',
     ),

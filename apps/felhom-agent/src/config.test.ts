@@ -67,6 +67,10 @@ describe('agent.yaml', () => {
       document('').replace('https://config', 'http://config'),
       /agent\.yaml:3:8: guests_document\.url: expected https:\/\/HOST\/PATH/,
     ],
+    [
+      document('').replace('config.example', 'anna:secret@config.example'),
+      /guests_document\.url: expected https:\/\/HOST\/PATH without a name/,
+    ],
     [document('  every: soon\n'), /agent\.yaml:5:10: guests_document\.every: expected a duration/],
     [document('').replace(/ {2}signers.*\n/, ''), /guests_document\.signers: expected key lines, or a folder/],
     [document('').replace(/\[".*"\]/, '[]'), /guests_document\.signers: /],

@@ -67,8 +67,8 @@ export async function startAgent(
       [...guestFiles.values()].flatMap(({ vmid, token_sha256: sha256 }) =>
         sha256 === undefined ? [] : [{ vmid, sha256 }],
       );
-    for (const { message } of problems)
-      log.warn(`a guest's file is not understood, and its guest left alone: ${message}`);
+    for (const { message, about } of problems)
+      log.warn(about === 'source' ? message : `a guest's file is not understood, and its guest left alone: ${message}`);
     const app = createAgentApp({
       config,
       guestFiles,

@@ -6,6 +6,8 @@ describe('the command line', () => {
     const options = readArguments(['--', '--state', 'st', '--guest', '101=g', '--storage', 'bk=/abs/bk'], '/home/me');
     expect(options).toMatchObject({ listen: '127.0.0.1:0', state: '/home/me/st', node: 'pve1', authDelayMs: 3000 });
     expect(options.guests[0]).toMatchObject({ vmid: 101, dir: '/home/me/g', kind: 'lxc', running: true });
+    expect(options.cluster).toBeUndefined();
+    expect(readArguments(['--state', 'st', '--cluster', 'pve'], '/home/me').cluster).toBe('/home/me/pve');
     expect(options.storages[0]).toMatchObject({ id: 'bk', dir: '/abs/bk', kind: 'dir', active: true });
   });
 

@@ -2,6 +2,8 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import type { DesiredDocument } from '../desired/document.ts';
 import { type DocumentReason, type DocumentRules, judgeDocument } from '../desired/judge-document.ts';
 import { guestsIn } from '../desired/remote-provider.ts';
+import type { DesiredProblem } from '../reconcile/model.ts';
+import { tellProblem } from '../reconcile/tell-problem.ts';
 import type { CommandContext } from './context.ts';
 
 export interface DesiredVerifyOptions {
@@ -43,12 +45,12 @@ function textOf(
   { serial, expires }: DesiredDocument,
   inForce: boolean,
   vmids: readonly number[],
-  problems: readonly { message: string }[],
+  problems: readonly DesiredProblem[],
 ): string {
   const what = inForce ? 'is in force' : 'would be taken';
   return [
     `serial ${serial}, good until ${expires}: ${what}; it declares ${vmids.length} guest(s)${vmids.length === 0 ? '' : `: ${vmids.join(', ')}`}`,
-    ...problems.map(({ message }) => `not understood, and so left alone: ${message}`),
+    ...problems.map(tellProblem),
   ].join('\n');
 }
 

@@ -75,8 +75,11 @@ async function configurationProblem(file: string): Promise<Attention[]> {
   const { loadConfig } = await import('../load-config.ts');
   try {
     const { problems } = await loadConfig(file);
-    return [...new Set(problems.map(({ message }) => message))].map((message) => ({
-      message: `a guest is left alone, because its file is not understood: ${message}`,
+    const told = problems.map(({ message, about }) =>
+      about === 'source' ? message : `a guest is left alone, because its file is not understood: ${message}`,
+    );
+    return [...new Set(told)].map((message) => ({
+      message,
       hint: 'felhom-agent config check',
     }));
   } catch (error) {

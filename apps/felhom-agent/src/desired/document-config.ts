@@ -4,7 +4,9 @@ import { z } from 'zod';
 /** `guests_document` of agent.yaml: what is declared comes from a server, signed, in place of a folder on this host. */
 export const documentConfigSchema = z
   .strictObject({
-    url: z.url({ protocol: /^https$/, error: 'expected https://HOST/PATH' }),
+    url: z
+      .url({ protocol: /^https$/, error: 'expected https://HOST/PATH' })
+      .refine(isBare, 'expected https://HOST/PATH without a name, a password or a #part; token_file is for secrets'),
     fingerprint: z
       .string()
       .regex(/^([0-9A-Fa-f]{2}:){31}[0-9A-Fa-f]{2}$/, 'expected a SHA-256 fingerprint such as AB:CD:…')
@@ -23,3 +25,8 @@ export const documentConfigSchema = z
     error: 'name fingerprint or ca_file, not both',
   });
 export type DocumentConfig = z.output<typeof documentConfigSchema>;
+
+function isBare(text: string): boolean {
+  const { username, password, hash } = URL.canParse(text) ? new URL(text) : { username: '', password: '', hash: '' };
+  return username === '' && password === '' && hash === '';
+}

@@ -72,7 +72,7 @@ export async function guestsIn({ files }: DesiredDocument, url: string): Promise
 
 function withTroubles(desired: Desired, troubles: readonly string[], url: string): Desired {
   if (troubles.length === 0) return desired;
-  const told = troubles.map((message) => ({ source: url, vmid: null, message }));
+  const told = troubles.map((message) => ({ source: url, vmid: null, message, about: 'source' as const }));
   return { ...desired, problems: [...told, ...desired.problems] };
 }
 

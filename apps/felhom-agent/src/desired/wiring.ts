@@ -7,6 +7,7 @@ import type { AgentConfig } from '../config.ts';
 import { readSigners } from '../operations/signers.ts';
 import { openOperationStore } from '../operations/wiring.ts';
 import { guestsFile } from '../state-files.ts';
+import { boundedProvider } from './bounded.ts';
 import type { DocumentConfig } from './document-config.ts';
 import { documentStore, readKept, unwrittenStore } from './document-store.ts';
 import type { Fetched } from './fetch-document.ts';
@@ -19,13 +20,17 @@ import type { DesiredProvider } from './provider.ts';
 import { guestsIn, remoteProvider } from './remote-provider.ts';
 import { seenIn, troublesOf } from './settle-document.ts';
 
-type Where = Pick<AgentConfig, 'guests' | 'guests_document' | 'state'>;
+type Where = Pick<AgentConfig, 'guests' | 'guests_document' | 'state' | 'bounds'>;
 
 /** What is declared, with holds. `look`: a new document is seen, and not kept. */
 export function declaredIn(config: Where, purpose: 'pass' | 'look'): DesiredProvider {
   const { guests_document: document, state } = config;
-  const provider = document === undefined ? placeProvider(config.guests) : documentProvider(document, state, purpose);
+  const provider = document === undefined ? folderProvider(config) : documentProvider(document, state, purpose);
   return withHolds(provider, guestsFile(state));
+}
+
+function folderProvider({ guests, bounds }: Where): DesiredProvider {
+  return boundedProvider(placeProvider(guests), { place: guests, patienceMs: bounds.guest_files, clock: systemClock });
 }
 
 /**
@@ -46,7 +51,9 @@ export async function guestsOfDocument(
   const kept = await readKept(stateDir);
   const nothing = (message: string): GuestDocuments => ({
     guests: [],
-    problems: [{ source: config.url, vmid: null, message: `${message}; no guest has a policy until then` }],
+    problems: [
+      { source: config.url, vmid: null, message: `${message}; no guest has a policy until then`, about: 'source' },
+    ],
   });
   if (kept.document === null) {
     const [trouble = `no document from ${config.url} is in force yet`] = troublesOf(

@@ -42,6 +42,8 @@ export interface DesiredProblem {
   /** The guest that it is about, as far as that can be told. */
   vmid: number | null;
   message: string;
+  /** `source`: it is about where the declaration comes from as a whole, and no guest is left alone for it. */
+  about?: 'source' | undefined;
 }
 
 export interface Desired {

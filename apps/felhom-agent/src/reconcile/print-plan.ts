@@ -14,7 +14,8 @@ function isWorthTelling(guest: GuestPlan): boolean {
   return guest.awaitingRestart.length > 0 || guest.reason !== null;
 }
 
-function problemText({ message }: DesiredProblem): string {
+function problemText({ message, about }: DesiredProblem): string {
+  if (about === 'source') return message;
   return `not understood, and so left alone:\n  ${message.replaceAll('\n', '\n  ')}`;
 }
 

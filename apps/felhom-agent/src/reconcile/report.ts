@@ -1,6 +1,7 @@
 import type { ActionOutcome } from './action-record.ts';
 import type { GuestOutcome, LastPass } from './last-pass.ts';
 import type { AwaitingRestart, DesiredProblem, Refusal } from './model.ts';
+import { tellProblem } from './tell-problem.ts';
 
 /** One action of a pass as it is told. */
 export interface ActionReport {
@@ -47,7 +48,7 @@ export interface PassReport {
   /** Actions that the plan held, per guest. */
   planned: { vmid: number; actions: string[] }[];
   guests: GuestReport[];
-  problems: { source: string; message: string }[];
+  problems: Pick<DesiredProblem, 'source' | 'message' | 'about'>[];
   refused: null | { reason: string; would_stop: readonly number[]; hint: string };
   counts: Record<'declared' | 'planned' | GuestOutcome, number>;
 }
@@ -80,7 +81,11 @@ export function makeReport({ startedMs, endedMs, problems, refused, ...facts }: 
     started_at: new Date(startedMs).toISOString(),
     ended_at: new Date(endedMs).toISOString(),
     outcome: outcomeOf(counts, problems.length, refused !== null),
-    problems: problems.map(({ source, message }) => ({ source, message })),
+    problems: problems.map(({ source, message, about }) => ({
+      source,
+      message,
+      ...(about === undefined ? {} : { about }),
+    })),
     refused: refused === null ? null : { reason: refused.reason, would_stop: refused.wouldStop, hint: refused.hint },
     counts,
   };
@@ -123,7 +128,7 @@ export function reportText(report: PassReport): string {
       `guest ${vmid}: ${action}, left open earlier (${id}): ${outcome}${reason === null ? '' : `, ${oneLine(reason)}`}`,
     );
   for (const guest of report.guests) if (isWorthTelling(guest)) lines.push(...guestLines(guest));
-  for (const { message } of report.problems) lines.push(`not understood, and so left alone: ${oneLine(message)}`);
+  for (const problem of report.problems) lines.push(oneLine(tellProblem(problem)));
   if (report.refused !== null) lines.push(`refused: ${report.refused.reason}`, `  ${report.refused.hint}`);
   if (counts.declared === 0 && report.problems.length === 0) lines.push('nothing is declared, so nothing is managed');
   else {

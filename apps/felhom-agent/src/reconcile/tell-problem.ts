@@ -1,0 +1,6 @@
+import type { DesiredProblem } from './model.ts';
+
+/** A problem of what is declared, as a person reads it: the source speaks for itself, a file is named with what follows for its guest. */
+export function tellProblem({ about, message }: Pick<DesiredProblem, 'about' | 'message'>): string {
+  return about === 'source' ? message : `not understood, and so left alone: ${message}`;
+}
