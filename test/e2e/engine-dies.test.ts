@@ -2,14 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { backUp, runningContainers } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import type { Background } from '../lab/process.ts';
-import {
-  debtFiles,
-  type RunStep,
-  runToHangingSnapshot,
-  runToStep,
-  waitUntilNoJob,
-  waitUntilNoRecovery,
-} from '../lab/steps.ts';
+import { debtFiles, runToHangingSnapshot, waitUntilNoJob, waitUntilNoRecovery } from '../lab/steps.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
 /*
@@ -35,11 +28,6 @@ afterEach(async () => {
   await waitUntilNoRecovery(lab);
 });
 
-async function restartEngine(): Promise<void> {
-  await lab.engine.kill();
-  await lab.engine.start();
-}
-
 /** How things stand once all is well; throws where it never is. */
 async function standing(): Promise<{ running: string[]; owed: string[] }> {
   return await waitUntil('what ran runs, and nothing is owed', async () => {
@@ -56,13 +44,6 @@ async function endOf(controller: Background): Promise<void> {
 }
 
 describe('the engine killed with kill -9', () => {
-  it.each<RunStep>(['stopping', 'starting'])('when the run says "%s"', async (step) => {
-    const controller = await runToStep(lab, step);
-    await restartEngine();
-    await controller.ended;
-    expect(await standing()).toEqual(allIsWell);
-  });
-
   it('while the snapshot hangs, and away past the deadline: the run waits for it', async () => {
     const controller = await runToHangingSnapshot(lab, apps);
     await lab.engine.kill();
@@ -73,18 +54,15 @@ describe('the engine killed with kill -9', () => {
     await endOf(controller);
   });
 
-  it.each<RunStep>(['stopping', 'quiesced'])(
-    'together with the controller when the run says "%s": the guard waits for it',
-    async (step) => {
-      const controller = await runToStep(lab, step);
-      controller.child.kill('SIGKILL');
-      await lab.engine.kill();
-      await controller.ended;
-      expect(await debtFiles(lab)).not.toEqual([]);
-      await lab.engine.start();
-      expect(await standing()).toEqual(allIsWell);
-    },
-  );
+  it('together with the controller while the apps are down: the guard waits for it', async () => {
+    const controller = await runToHangingSnapshot(lab, apps);
+    controller.child.kill('SIGKILL');
+    await lab.engine.kill();
+    await controller.ended;
+    expect(await debtFiles(lab)).not.toEqual([]);
+    await lab.engine.start();
+    expect(await standing()).toEqual(allIsWell);
+  });
 
   it('and a backup after all of this is as good as the first', async () => {
     expect((await backUp(lab)).result).toMatchObject({ outcome: 'done', grade: 'app-consistent', error: null });
