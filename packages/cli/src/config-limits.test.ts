@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
@@ -30,7 +30,13 @@ async function file(name: string, content: string | Buffer): Promise<string> {
 }
 
 describe('a configuration that is none', () => {
-  it('of 10 MB is refused by its size, before it is read', async () => {
+  it('larger than memory is refused by its size, before it is read', async () => {
+    const path = await file('endless.yaml', 'name: a\n');
+    await truncate(path, 3 * 2 ** 30);
+    await expect(readConfigText(path)).rejects.toThrow(/it is 3 GiB long, and at most 1 MiB are read$/);
+  });
+
+  it('of 10 MB is refused', async () => {
     const path = await file('big.yaml', `name: "${'x'.repeat(10_000_000)}"\n`);
     await expect(readConfigText(path)).rejects.toMatchObject({
       code: 'config_invalid',
