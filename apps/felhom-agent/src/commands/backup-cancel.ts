@@ -1,13 +1,13 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import { isTerminal, jobSchema } from '../backup/job.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import type { CommandContext } from './context.ts';
 import { askServe } from './host-client.ts';
 
 /** `backup cancel VMID`: ends the guest's job. */
 export async function backupCancel(context: CommandContext, vmid: number, force: boolean): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { jobs } = await askServe(config.socket, {
     method: 'GET',
     path: '/host/jobs',

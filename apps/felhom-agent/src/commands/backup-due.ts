@@ -1,13 +1,13 @@
 import { formatElapsed } from '@felhom/cli/quantity.ts';
 import { type DueAnswer, dueAnswer } from '@felhom/guest-api/schema.ts';
 import { z } from 'zod';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import type { CommandContext } from './context.ts';
 import { askServe } from './host-client.ts';
 
 /** `backup due`: what serve answers the guests. */
 export async function backupDue(context: CommandContext, vmids: readonly number[]): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const query = vmids.map((vmid) => `vmid=${vmid}`).join('&');
   const path = `/host/backup/due${query === '' ? '' : `?${query}`}`;
   const { guests } = await askServe(config.socket, {

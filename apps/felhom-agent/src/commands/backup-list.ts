@@ -3,13 +3,13 @@ import { readJournal } from '@felhom/durable/journal.ts';
 import { isOpen, type Job, jobRecord, replay } from '../backup/job.ts';
 import { gradeOf, readMark } from '../backup/notes.ts';
 import { policiesOf } from '../config.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig, loadConfig } from '../load-config.ts';
 import { guestsFile, journalPath } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 
 /** `backup status`: jobs as the journal has them. Asks nobody. */
 export async function backupStatus(context: CommandContext, vmids: readonly number[]): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { records, problems } = await readJournal({ path: journalPath(config.state), schema: jobRecord });
   const jobs = [...replay(records).values()];
   const shown =

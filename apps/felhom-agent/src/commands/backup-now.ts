@@ -4,7 +4,7 @@ import { type SignalWatch, watchSignals } from '@felhom/cli/signals.ts';
 import { jobStatus } from '@felhom/guest-api/schema.ts';
 import { Failure, failures, worstExit } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import type { CommandContext } from './context.ts';
 import { askServe, failureOf } from './host-client.ts';
 
@@ -59,7 +59,7 @@ const reportPatienceMs = 20_000;
 /** `backup now`: asks serve, follows every job, and tells what came of each. */
 export async function backupNow(context: CommandContext, options: BackupNowOptions): Promise<void> {
   checkOptions(options);
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const signals = watchSignals();
   const body = {
     ...(options.vmids.length > 0 ? { vmids: options.vmids } : {}),

@@ -13,8 +13,8 @@ export interface DesiredVerifyOptions {
 
 /** `desired verify FILE`: whether this agent would follow a document that its server offers now. Changes nothing. */
 export async function desiredVerify(context: CommandContext, { file }: DesiredVerifyOptions): Promise<void> {
-  const { loadConfig } = await import('../load-config.ts');
-  const { config } = await loadConfig(context.flags.config);
+  const { loadAgentConfig } = await import('../load-config.ts');
+  const { config } = await loadAgentConfig(context.flags.config);
   if (config.guests_document === undefined) throw notConfigured();
   const { judgingRules } = await import('../desired/wiring.ts');
   const rules = await judgingRules(config.guests_document, config.state);

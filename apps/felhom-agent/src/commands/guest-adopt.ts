@@ -2,7 +2,7 @@ import { open, rm } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
 import { z } from 'zod';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { hashToken, newToken } from '../serve/auth.ts';
 import { adoptionIn, openGuestsState } from '../serve/guests-state.ts';
 import { adoptRefused } from '../serve/identity.ts';
@@ -16,7 +16,7 @@ import { askServe } from './host-client.ts';
  * to that file and nowhere else. Works with and without a running serve.
  */
 export async function guestAdopt(context: CommandContext, vmid: number, tokenOut: string | undefined): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const hash = tokenOut === undefined ? undefined : await writeNewToken(tokenOut);
   try {
     await adopt({ socket: config.socket, state: config.state }, vmid, hash);

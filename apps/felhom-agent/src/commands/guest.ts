@@ -1,6 +1,6 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import type { CommandContext } from './context.ts';
 import { askServe } from './host-client.ts';
 
@@ -19,7 +19,7 @@ export const guestRow = z.object({
 type GuestRow = z.output<typeof guestRow>;
 
 async function guests(context: CommandContext): Promise<GuestRow[]> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const answer = await askServe(config.socket, {
     method: 'GET',
     path: '/host/guests',

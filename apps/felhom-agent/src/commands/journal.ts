@@ -1,6 +1,6 @@
 import { readJournal } from '@felhom/durable/journal.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { type ActionEntry, actionRecord, entriesOf } from '../reconcile/action-record.ts';
 import { describeRecorded } from '../reconcile/describe-action.ts';
 import { actionsPath } from '../state-files.ts';
@@ -57,7 +57,7 @@ export async function journalShow(context: CommandContext, id: string): Promise<
 }
 
 async function readEntries(context: CommandContext): Promise<{ entries: ActionEntry[]; problems: string[] }> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { records, problems } = await readJournal({ path: actionsPath(config.state), schema: actionRecord });
   return { entries: entriesOf(records), problems };
 }

@@ -1,6 +1,6 @@
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { Failure, failures } from '@felhom/kernel/failure.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { applyOperation } from '../operations/apply.ts';
 import { readEnvelopeFile } from '../operations/envelope-file.ts';
 import { describeOperation } from '../operations/payload.ts';
@@ -18,7 +18,7 @@ export async function operationApply(
   { file, lockTimeoutMs }: { file: string; lockTimeoutMs: number },
 ): Promise<void> {
   const bytes = await readEnvelopeFile(file);
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const signers = await readSigners(config.signers);
   await becomeOwnerOf(config.state);
   const { openOperations } = await import('../operations/wiring.ts');

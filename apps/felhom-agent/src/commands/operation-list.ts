@@ -1,4 +1,4 @@
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { isOpen } from '../operations/record.ts';
 import { operationRow, operationText } from '../operations/row.ts';
 import { readSigners } from '../operations/signers.ts';
@@ -7,7 +7,7 @@ import type { CommandContext } from './context.ts';
 
 /** `operation list`: the agent's id, who may sign, and every operation on record with its nonce and what became of it. */
 export async function operationList(context: CommandContext): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const signers = await readSigners(config.signers);
   await becomeOwnerOf(config.state);
   const { openOperationStore } = await import('../operations/wiring.ts');

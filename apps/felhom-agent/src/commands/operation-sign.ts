@@ -1,6 +1,6 @@
 import { sealEnvelope } from '@felhom/signed-document/envelope.ts';
 import { readSigningKey } from '@felhom/signed-document/keys.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { type DraftParts, draftPayload, signCommand } from '../operations/draft.ts';
 import { explainPayload } from '../operations/explain.ts';
 import { describeOperation, operationPayloadType, type Payload } from '../operations/payload.ts';
@@ -64,7 +64,7 @@ function tellCommand(context: CommandContext, parts: DraftParts): void {
 
 /** What the host knows and nobody said. @throws Failure for a target that is not there */
 async function completed(context: CommandContext, parts: DraftParts): Promise<DraftParts> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { becomeOwnerOf } = await import('../own-state.ts');
   await becomeOwnerOf(config.state);
   const { openOperationPve, openOperationStore } = await import('../operations/wiring.ts');

@@ -1,4 +1,4 @@
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { admit, type Document, readDocument, told } from '../operations/check.ts';
 import { readEnvelopeFile } from '../operations/envelope-file.ts';
 import { explainPayload } from '../operations/explain.ts';
@@ -60,7 +60,7 @@ async function verifyAnywhere(bytes: Uint8Array, signers: string): Promise<Findi
 }
 
 async function verifyHere(context: CommandContext, bytes: Uint8Array, offline: boolean): Promise<Finding> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const document = readDocument(bytes, await readSigners(config.signers));
   if (document.kind === 'refused') return { document: null, refusal: document.refusal, looked: [], earlier: null };
   const { becomeOwnerOf } = await import('../own-state.ts');

@@ -1,5 +1,5 @@
 import { chooseGuests } from '../desired/choose.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import type { Plan } from '../reconcile/model.ts';
 import { planGuests } from '../reconcile/plan.ts';
 import { hasDrift, planDocument } from '../reconcile/plan-document.ts';
@@ -16,7 +16,7 @@ export interface PlanFlags {
 
 /** `plan`, and `reconcile --dry-run`: shows what a pass would do, and does nothing. */
 export async function planCommand(context: CommandContext, flags: PlanFlags): Promise<void> {
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { openPlanning } = await import('../reconcile/wiring.ts');
   const { desired, look, close } = await openPlanning(config);
   try {

@@ -3,7 +3,7 @@ import { parseDuration } from '@felhom/cli/quantity.ts';
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { Failure, failures } from '@felhom/kernel/failure.ts';
 import type { AgentConfig } from '../config.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { heartbeat } from '../reconcile/heartbeat.ts';
 import type { PassOptions } from '../reconcile/pass.ts';
 import { type PassReport, reportText } from '../reconcile/report.ts';
@@ -32,7 +32,7 @@ export async function reconcileCommand(context: CommandContext, flags: Reconcile
     return await planCommand(context, flags);
   }
   const signals = watchSignals();
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const log = await context.openLog();
   const { openReconcile } = await import('../reconcile/wiring.ts');
   const open = await openReconcile(config, {

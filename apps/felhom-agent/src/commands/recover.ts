@@ -1,7 +1,7 @@
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { failures } from '@felhom/kernel/failure.ts';
 import type { AgentConfig } from '../config.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig } from '../load-config.ts';
 import { isOpen, type Operation } from '../operations/record.ts';
 import { operationRow, operationText } from '../operations/row.ts';
 import { becomeOwnerOf } from '../own-state.ts';
@@ -15,7 +15,7 @@ import { adoptionOf } from './guest-adopt.ts';
  */
 export async function recoverCommand(context: CommandContext): Promise<void> {
   const signals = watchSignals();
-  const { config } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   await becomeOwnerOf(config.state);
   const log = await context.openLog();
   const { openReconcile } = await import('../reconcile/wiring.ts');

@@ -64,8 +64,8 @@ async function readable<T>(look: () => Promise<T>): Promise<T> {
 }
 
 async function placesByYaml(file: string): Promise<Places> {
-  const { loadConfig } = await import('../load-config.ts');
-  const { config } = await loadConfig(file);
+  const { loadAgentConfig } = await import('../load-config.ts');
+  const { config } = await loadAgentConfig(file);
   const { listen, state, socket, guests } = config;
   return { configFile: file, configured: true, listen, state, socket, guests };
 }

@@ -28,19 +28,51 @@ export const guestHint =
  * Two documents for one guest are both problems, and so is a sound one beside a broken one: which of
  * them is meant cannot be told, and the guest is left alone. Never throws for what is written in them.
  */
-export async function parseGuestDocuments(texts: readonly GuestText[]): Promise<GuestDocuments> {
+export async function parseGuestDocuments(
+  texts: readonly GuestText[],
+  parse: ParseGuestText = parseGuestText,
+): Promise<GuestDocuments> {
   const sound: { source: string; guest: GuestFile }[] = [];
   const problems: DesiredProblem[] = [];
   for (const each of texts) {
-    try {
-      const guest = await parseConfig({ ...each, file: each.source, schema: guestFileSchema, hint: guestHint });
-      sound.push({ source: placeOf(each), guest });
-    } catch (error) {
-      const { message } = asFailure(error);
-      problems.push(...guestsNamed(each).map((vmid) => ({ source: placeOf(each), vmid, message })));
-    }
+    const parsed = await parse(each);
+    if ('guest' in parsed) sound.push(parsed);
+    else problems.push(...parsed.problems);
   }
   return separate(sound, problems);
+}
+
+type ParsedGuestText = { source: string; guest: GuestFile } | { problems: readonly DesiredProblem[] };
+export type ParseGuestText = (text: GuestText) => Promise<ParsedGuestText>;
+
+async function parseGuestText(text: GuestText): Promise<ParsedGuestText> {
+  try {
+    const guest = await parseConfig({ ...text, file: text.source, schema: guestFileSchema, hint: guestHint });
+    return { source: placeOf(text), guest };
+  } catch (error) {
+    const { message } = asFailure(error);
+    return { problems: guestsNamed(text).map((vmid) => ({ source: placeOf(text), vmid, message })) };
+  }
+}
+
+/**
+ * Parses again only what is not the text that it was in the pass before: parsing a thousand files takes
+ * half a second. What it answers is called once for each pass.
+ */
+export function rememberingParser(): () => ParseGuestText {
+  let known = new Map<string, { text: string; parsed: ParsedGuestText }>();
+  return () => {
+    const before = known;
+    const now: typeof known = new Map();
+    known = now;
+    return async (text) => {
+      const place = placeOf(text);
+      const same = before.get(place);
+      const parsed = same?.text === text.text ? same.parsed : await parseGuestText(text);
+      now.set(place, { text: text.text, parsed });
+      return parsed;
+    };
+  };
 }
 
 function placeOf({ source, firstLine = 1 }: GuestText): string {

@@ -77,6 +77,24 @@ describe('a place', () => {
     });
   });
 
+  it('is what it is now in every pass, whatever it was in the one before', async () => {
+    const provider = placeProvider(folder);
+    const cores = async () => (await provider.read()).guests.map(({ vmid, fields }) => [vmid, fields.cores]);
+    await write('101.yaml', 'vmid: 101\ndesired: { cores: 1 }\n');
+    await write('102.yaml', 'vmid: 102\ndesired: { cores: 1 }\n');
+    expect(await cores()).toEqual([
+      [101, '1'],
+      [102, '1'],
+    ]);
+    await write('101.yaml', 'vmid: 101\ndesired: { cores: 2 }\n');
+    await rm(join(folder, '102.yaml'));
+    expect(await cores()).toEqual([[101, '2']]);
+    await write('101.yaml', 'vmid: 101\ndesired: { cores: 0 }\n');
+    expect(await provider.read()).toMatchObject({ guests: [], problems: [{ vmid: 101 }] });
+    await write('101.yaml', 'vmid: 101\ndesired: { cores: 3 }\n');
+    expect(await cores()).toEqual([[101, '3']]);
+  });
+
   it('has another version when anything in it changed', async () => {
     const provider = placeProvider(folder);
     await write('101.yaml', 'vmid: 101\n');

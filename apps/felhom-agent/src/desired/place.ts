@@ -4,22 +4,32 @@ import { join } from 'node:path';
 import { readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { DesiredProblem } from '../reconcile/model.ts';
-import { type GuestDocuments, type GuestText, parseGuestDocuments, toDesired, vmidOf } from './guest-documents.ts';
+import {
+  type GuestDocuments,
+  type GuestText,
+  parseGuestDocuments,
+  rememberingParser,
+  toDesired,
+  vmidOf,
+} from './guest-documents.ts';
 import type { DesiredProvider } from './provider.ts';
+import { type ReadText, rememberingReader } from './text-reader.ts';
 
 /** One guest is a screen of text; one file for a whole node holds many. */
 const guestFileBytes = 2 ** 18;
 const oneFileBytes = 4 * 2 ** 20;
+const filesAtATime = 32;
 
 /**
  * The declaration at a path of this host: a folder with one file for each guest, or one file with a
  * YAML document for each. Where nothing is, nothing is declared. What it is is looked up in every pass.
  */
 export function placeProvider(path: string): DesiredProvider {
+  const [parser, reader] = [rememberingParser(), rememberingReader()];
   return {
     read: async () => {
-      const { texts, problems } = await readTexts(path);
-      const parsed = await parseGuestDocuments(texts);
+      const { texts, problems } = await readTexts(path, reader());
+      const parsed = await parseGuestDocuments(texts, parser());
       return toDesired(withProblems(parsed, problems), versionOf(texts, problems));
     },
   };
@@ -27,7 +37,7 @@ export function placeProvider(path: string): DesiredProvider {
 
 /** The documents at `path`. @throws Failure `config_invalid` when the place itself cannot be read. */
 export async function readGuestDocuments(path: string): Promise<GuestDocuments> {
-  const { texts, problems } = await readTexts(path);
+  const { texts, problems } = await readTexts(path, readConfigText);
   return withProblems(await parseGuestDocuments(texts), problems);
 }
 
@@ -45,15 +55,15 @@ interface Texts {
   problems: readonly DesiredProblem[];
 }
 
-async function readTexts(path: string): Promise<Texts> {
+async function readTexts(path: string, read: ReadText): Promise<Texts> {
   try {
     const found = await stat(path);
-    if (found.isDirectory()) return await readFolder(path);
+    if (found.isDirectory()) return await readFolder(path, read);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { texts: [], problems: [] };
     throw unreadable(path, error);
   }
-  return { texts: documentsOf(path, (await readConfigText(path, oneFileBytes)) ?? ''), problems: [] };
+  return { texts: documentsOf(path, (await read(path, oneFileBytes)) ?? ''), problems: [] };
 }
 
 function unreadable(path: string, cause: unknown): Failure {
@@ -65,22 +75,29 @@ function unreadable(path: string, cause: unknown): Failure {
   });
 }
 
-async function readFolder(folder: string): Promise<Texts> {
-  const texts: GuestText[] = [];
-  const problems: DesiredProblem[] = [];
-  const names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'));
-  for (const name of names.toSorted()) {
-    const source = join(folder, name);
-    try {
-      const text = await readConfigText(source, guestFileBytes);
-      if (text === undefined) problems.push({ source, vmid: vmidOf(name), message: gone(source) });
-      else texts.push({ text, source });
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      problems.push({ source, vmid: vmidOf(name), message });
-    }
+async function readFolder(folder: string, read: ReadText): Promise<Texts> {
+  const names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
+  const outcomes: (GuestText | DesiredProblem)[] = [];
+  for (let from = 0; from < names.length; from += filesAtATime)
+    outcomes.push(
+      ...(await Promise.all(
+        names.slice(from, from + filesAtATime).map(async (name) => await readOne(folder, name, read)),
+      )),
+    );
+  return {
+    texts: outcomes.filter((outcome) => 'text' in outcome),
+    problems: outcomes.filter((outcome) => 'message' in outcome),
+  };
+}
+
+async function readOne(folder: string, name: string, read: ReadText): Promise<GuestText | DesiredProblem> {
+  const source = join(folder, name);
+  try {
+    const text = await read(source, guestFileBytes);
+    return text === undefined ? { source, vmid: vmidOf(name), message: gone(source) } : { text, source };
+  } catch (error) {
+    return { source, vmid: vmidOf(name), message: error instanceof Error ? error.message : String(error) };
   }
-  return { texts, problems };
 }
 
 function gone(source: string): string {
