@@ -105,6 +105,14 @@ describe('what plan says to programs', () => {
   });
 });
 
+describe('reconcile --dry-run', () => {
+  it('is plan by another name', async () => {
+    const [plan, dryRun] = [await host.run('plan', '--json'), await host.run('reconcile', '--dry-run', '--json')];
+    expect(dryRun.exit).toBe(plan.exit);
+    expect({ ...dryRun.json, observed_at: null }).toEqual({ ...plan.json, observed_at: null });
+  });
+});
+
 describe('the configuration of guests', () => {
   it('is checked as a whole: every mistake is named, with its line', async () => {
     await host.declare('103.yaml', 'vmid: 103\ndesired: { coores: 8 }\n');
@@ -124,7 +132,7 @@ describe('the configuration of guests', () => {
     const printed = await host.run('config', 'schema', '--guest');
     const schema: unknown = JSON.parse(printed.stdout);
     expect(schema).toMatchObject({
-      $schema: 'https://json-schema.org/draft/2020-12/schema',
+      $schema: 'http://json-schema.org/draft-07/schema#',
       type: 'object',
       required: ['vmid'],
       additionalProperties: false,

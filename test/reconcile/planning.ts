@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { memoryOutput } from '@felhom/cli/output.ts';
 import { runMain } from '@felhom/cli/run-main.ts';
 import { createPveClient, type PveClient } from '@felhom/proxmox/client.ts';
+import { noDelays } from '@felhom/pve-sim/delays.ts';
 import type { GuestSpec } from '@felhom/pve-sim/options.ts';
 import { type PveSim, startPveSim } from '@felhom/pve-sim/sim.ts';
 import { buildProgram } from 'felhom-agent/program.ts';
@@ -39,6 +40,7 @@ export async function openPlanning(
     guests: guests.map((guest) => ({ vmid: 101, dir: join(folder, 'guest'), ...guest })),
     storages: [],
     authDelayMs: 0,
+    delays: noDelays,
     warn: () => {},
   });
   const { url, token, fingerprint } = sim;

@@ -41,7 +41,12 @@ export function configSchemaCommand(context: CommandContext, onlyGuest: boolean)
   context.reporter.result(document, () => JSON.stringify({ agent, guest }, null, 2));
 }
 
+/** Draft 7 is what the YAML language server of editors knows for certain. */
 function guestSchema() {
-  const { $schema, ...schema } = z.toJSONSchema(guestFileSchema, { io: 'input', unrepresentable: 'any' });
+  const { $schema, ...schema } = z.toJSONSchema(guestFileSchema, {
+    io: 'input',
+    target: 'draft-7',
+    unrepresentable: 'any',
+  });
   return { $schema, title: 'A guest of felhom-agent: policy and desired state', ...schema };
 }
