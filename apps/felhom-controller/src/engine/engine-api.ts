@@ -1,5 +1,6 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
+import { z } from 'zod';
 import { composeRecreate } from './compose.ts';
 import { readComposeModel } from './compose-model.ts';
 import { inspectAnswer, listAnswer, toContainerState, toSummary } from './container-json.ts';
@@ -12,6 +13,9 @@ import { toVolumeState, volumeAnswer } from './volume-json.ts';
 
 const defaultLookBoundMs = 10_000;
 const lookSideBySide = 16;
+
+/** `GET /info` (Engine API 1.41 to 1.52), as far as we read it. */
+const infoAnswer = z.object({ ID: z.string().min(1) });
 
 export interface EngineApiOptions {
   socketPath: string;
@@ -53,8 +57,8 @@ export function openEngineApi({
   return {
     identity: async () => {
       const version = await http.version(lookBoundMs);
-      const info = await look('/info');
-      const id = info.body !== null && typeof info.body === 'object' && 'ID' in info.body ? String(info.body.ID) : '';
+      // The run lock is named by it: an engine that tells none (it is just starting) must not give us a lock of our own.
+      const { ID: id } = parseAnswer(await look('/info'), infoAnswer, 'info');
       return { id, version: version.Version, apiVersion: version.ApiVersion, socketPath };
     },
     list: async () => {

@@ -117,7 +117,7 @@ async function settleUnreadable(
   { reason, mtimeMs }: { reason: string; mtimeMs: number },
   options: SettleOptions,
 ): Promise<SettleEnd> {
-  const containers = await ports.engine.list();
+  const [engine, containers] = [await ports.engine.identity(), await ports.engine.list()];
   const debts = debtsFromEngine(containers, mtimeMs, 'unreadable', (container) =>
     toDebt(container, containers, 'unreadable'),
   );
@@ -126,7 +126,8 @@ async function settleUnreadable(
     run_id: 'unreadable',
     job_id: null,
     boot_id: '',
-    engine_id: '',
+    // What stays owed is found under the lock of this engine, also while it does not answer.
+    engine_id: engine.id,
     written_at_ms: mtimeMs,
     deadline_at_ms: mtimeMs,
     debts,
