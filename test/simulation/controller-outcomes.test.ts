@@ -7,6 +7,7 @@ import {
   type Scenario,
   simulateBackup,
   simulateRecover,
+  snapshot,
   type World,
 } from './controller-world.ts';
 import { agentError } from './fake-agent.ts';
@@ -132,6 +133,19 @@ describe('a backup', () => {
     expect(world.agent.calls).toEqual([]);
   });
 
+  it('waits a moment for a recovery or a pass of reconcile, so that an open gate is not lost to it', async () => {
+    const world = worldOf();
+    world.lock.holder = { pid: 1, startTime: '1', what: 'recover', runId: null, deadlineMs: null };
+    world.clock.after(3_000, () => {
+      world.lock.holder = null;
+    });
+    expect((await run(world)).result).toMatchObject({ outcome: 'done', grade: 'app-consistent' });
+    const long = worldOf();
+    long.lock.holder = { pid: 1, startTime: '1', what: 'recover', runId: null, deadlineMs: null };
+    await expect(simulateBackup(long, null)).rejects.toMatchObject({ code: 'busy' });
+    expect(long.fake.starts('db')).toBe(1);
+  });
+
   it('meets an agent that does not answer: exit 10, nothing stopped', async () => {
     const world = worldOf();
     world.agent.fail('start', () => agentError('unreachable'));
@@ -191,6 +205,25 @@ describe('a backup', () => {
     expect(world.markers.isEmpty()).toBe(false);
   });
 
+  it('ends at once where an app cannot be brought back: the archive may take hours, and recovery needs the lock', async () => {
+    const hoursMs = 5 * 3_600_000;
+    const world = worldOf({
+      containers: behaving('plain', { startFailures: 1_000 }),
+      host: (inner) => {
+        inner.clock.after(150, () => snapshot(inner));
+        inner.clock.after(hoursMs, () => inner.agent.move({ phase: 'done', volid: 'bk:backup/1' }));
+      },
+    });
+    const beganMs = world.clock.monotonicMs();
+    const { exit, result } = await run(world);
+    expect(exit).toBe(20);
+    expect(result).toMatchObject({ outcome: 'running', job_id: 'job-1', owed: [{ container: 'plain' }] });
+    expect(world.clock.monotonicMs() - beganMs).toBeLessThan(world.bounds.payRetryMs + 60_000);
+    expect(world.lock.holder).toBeNull();
+    world.fake.behave('plain', { startFailures: 0 });
+    expect((await simulateRecover(world)).end).toMatchObject({ outcome: 'settled', started: ['plain'] });
+  });
+
   it('after which an app is not healthy again: exit 3, its name, and the grade stays', async () => {
     const world = worldOf();
     // It was healthy before, and its next life never is.
@@ -208,9 +241,21 @@ describe('a backup', () => {
     world.agent.move({ phase: 'ready', upid: null, volid: null });
     const second = await run(world);
     expect(second.exit).toBe(20);
-    expect(second.result).toMatchObject({ outcome: 'done', owed: [{ stack: 'plain', container: 'plain' }] });
+    expect(second.result).toMatchObject({ outcome: 'running', owed: [{ stack: 'plain', container: 'plain' }] });
     expect(second.result.stacks.map(({ name }) => name)).toEqual(['shop', 'loop']);
     expect(world.markers.isEmpty()).toBe(false);
+  });
+
+  it('that meets a docker which does not answer, with apps still owed by a dead run, says 20', async () => {
+    const world = worldOf();
+    const { trace } = await simulateBackup(worldOf(), null);
+    await simulateBackup(world, { effect: trace.indexOf('agent.quiesced'), when: 'after' });
+    world.fake.goDown();
+    const { exit, result } = await run(world);
+    expect(exit).toBe(20);
+    expect(result).toMatchObject({ outcome: 'aborted', error: { code: 'apps_down' } });
+    world.fake.comeUp();
+    expect((await simulateRecover(world)).end?.outcome).toBe('settled');
   });
 
   it('runs before_stop and after_start, and a failure of the first costs the grade alone', async () => {

@@ -39,6 +39,9 @@ export const boundsSchema = z.strictObject({
   ),
   max_follow: bound(defaultBounds.maxFollowMs).describe("how long the host's job is followed after the apps are back"),
   proof_look: bound(defaultBounds.proofLookMs).describe('the quick look at what runs when the proof is seen'),
+  lock_patience: bound(defaultBounds.lockPatienceMs).describe(
+    'how long a backup waits for a recovery or a pass of reconcile to end',
+  ),
   agent_connect: bound(5_000).describe('to a connection to the agent, TLS included'),
   agent_answer: bound(15_000).describe("to the end of the agent's answer, above what a long poll waits"),
   watch_poll: bound(50_000).describe('one long poll of backup watch, 60 s at most'),
@@ -70,5 +73,6 @@ export function quiesceBounds(from: Bounds): QuiesceBounds {
     healthMarginMs: from.health_margin,
     maxFollowMs: from.max_follow,
     proofLookMs: from.proof_look,
+    lockPatienceMs: from.lock_patience,
   };
 }

@@ -85,6 +85,7 @@ describe('the configuration', () => {
         health_margin: '5s',
         max_follow: '1d',
         proof_look: '1s',
+        lock_patience: '10s',
         agent_connect: '5s',
         agent_answer: '15s',
         watch_poll: '50s',

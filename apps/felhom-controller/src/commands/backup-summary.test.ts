@@ -61,6 +61,8 @@ describe('the summary of a run', () => {
     expect(summaryText({ ...running, timeline: [] }, null).split('\n')[0]).toBe(
       'this guest: backup on pbs is being written, apps are back; job job-1',
     );
+    const owed = [{ stack: 'paperless', container: 'paperless-db-1', why: 'image is gone' }];
+    expect(summaryText({ ...running, owed }, null)).toContain('is being written, apps are DOWN; job job-1');
   });
 
   it('of a run in which nothing was stopped tells no downtime', () => {

@@ -23,8 +23,10 @@ function headline(result: RunResult): string {
   const where = result.target.storage === null ? '' : ` on ${result.target.storage}`;
   const grade = result.grade === null ? '' : `${result.grade} `;
   if (result.outcome === 'done') return `${grade}backup${where}, ${took}`;
-  if (result.outcome === 'running')
-    return `backup${where} is being written, apps are back; job ${result.job_id ?? 'unknown'}`;
+  if (result.outcome === 'running') {
+    const apps = result.owed.length === 0 ? 'apps are back' : 'apps are DOWN';
+    return `backup${where} is being written, ${apps}; job ${result.job_id ?? 'unknown'}`;
+  }
   const words = {
     failed: 'the backup failed',
     aborted: 'no backup was taken',

@@ -36,6 +36,8 @@ export interface QuiesceBounds {
   maxFollowMs: number;
   /** The quick look at what runs when the proof is seen. */
   proofLookMs: number;
+  /** How long a run waits for a recovery or a pass of reconcile that has the run lock: most last moments. */
+  lockPatienceMs: number;
 }
 
 export const defaultBounds: QuiesceBounds = {
@@ -58,4 +60,5 @@ export const defaultBounds: QuiesceBounds = {
   healthMarginMs: 5_000,
   maxFollowMs: 24 * 3_600_000,
   proofLookMs: 1_000,
+  lockPatienceMs: 10_000,
 };

@@ -7,17 +7,21 @@ import { reportBody, reportRun } from './report.ts';
 import type { RunResult } from './result.ts';
 import type { Run } from './run.ts';
 
-/** Follows the job with the apps up, watches their health meanwhile, and reports. */
+/**
+ * Follows the job with the apps up, watches their health meanwhile, and reports. Where an app could not be brought back
+ * nothing is followed: an archive takes hours, and nobody else can settle what is owed while this run holds the lock.
+ */
 export async function finish(
   run: Run,
   watch: JobWatch,
   sofar: Omit<Conclusion, 'outcome' | 'failures' | 'health'>,
 ): Promise<BackupEnd> {
   const { engine, clock, agent } = run.ports;
+  const wait = run.options.wait && run.owedBefore.length + (sofar.up?.owed.length ?? 0) === 0;
   const notWaited: { outcome: RunResult['outcome']; failure: null } = { outcome: 'running', failure: null };
   const [followed, health] = await Promise.all([
-    run.options.wait ? followJob(run, watch) : notWaited,
-    sofar.up === null || !run.options.wait
+    wait ? followJob(run, watch) : notWaited,
+    sofar.up === null || !wait
       ? null
       : watchHealth({ engine, clock }, sofar.up.paid, run.options.bounds, run.options.stop),
   ]);
