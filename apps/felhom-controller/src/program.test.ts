@@ -51,6 +51,9 @@ const commands = [
   'stack hold',
   'stack release',
   'reconcile',
+  'alert',
+  'alert list',
+  'alert ack',
   'snapshot',
   'snapshot create',
   'snapshot list',
@@ -76,7 +79,9 @@ describe('the help', () => {
   });
 
   it('of every command that does something has an example', async () => {
-    for (const command of commands.filter((each) => !['', 'backup', 'stack', 'snapshot', 'config'].includes(each))) {
+    for (const command of commands.filter(
+      (each) => !['', 'backup', 'stack', 'snapshot', 'alert', 'config'].includes(each),
+    )) {
       expect((await run(`${command} --help`)).stdout).toContain(`Examples:\n  `);
     }
   });

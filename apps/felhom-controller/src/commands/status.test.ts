@@ -1,10 +1,11 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { memoryOutput } from '@felhom/cli/output.ts';
 import { runMain } from '@felhom/cli/run-main.ts';
 import { processStartTime } from '@felhom/durable/run-lock.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { alertStore } from '../alerts/alert-store.ts';
 import { fileHistory } from '../history/history.ts';
 import { buildProgram } from '../program.ts';
 import type { Debt } from '../quiesce/marker.ts';
@@ -20,10 +21,12 @@ beforeEach(async () => {
 });
 afterEach(async () => await rm(folder, { recursive: true, force: true }));
 
-async function status(...args: string[]) {
+const status = async (...args: string[]) => await command('status', ...args);
+
+async function command(...args: string[]) {
   const [stdout, stderr] = [memoryOutput(), memoryOutput()];
   const exit = await runMain({
-    argv: ['status', '--config', join(folder, 'c.yaml'), ...args],
+    argv: [...args, '--config', join(folder, 'c.yaml')],
     build: (setExit) => buildProgram({ setExit, env: {}, stdout, stderr }),
     stdout,
     stderr,
@@ -181,5 +184,52 @@ describe('status', () => {
     expect(JSON.parse(stdout)).toMatchObject({
       live: { agent: expect.stringMatching(/^config_missing: /), due: null },
     });
+  });
+});
+
+describe('what upgrades leave', () => {
+  it('is owed where one was cut off: exit 20, and what to type', async () => {
+    await mkdir(join(state(), 'debts'), { recursive: true });
+    await writeFile(
+      join(state(), 'debts/upgrade.a.json'),
+      JSON.stringify({ version: 1, sequence: 1, value: { stack: 'shop', phase: 'activated' } }),
+    );
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(20);
+    expect(stdout).toContain('DOWN since an interrupted run: shop (upgrade)');
+    expect(stdout).toContain('an upgrade of shop was cut off (activated); type: felhom-controller recover');
+  });
+
+  it('is an alert until somebody acknowledges it', async () => {
+    const raised = {
+      id: 'run-1',
+      stack: 'shop',
+      attempted: 'app=app:2',
+      last_good: 'app=app:1',
+      recovered: true,
+      at: '2026-11-20T01:00:00.000Z',
+      message: 'shop was rolled back: it is not healthy',
+      hint: 'felhom-controller upgrade allow shop',
+    };
+    await alertStore({ stateDir: state() }).raise(raised);
+    const before = await status('--check');
+    expect(before.exit).toBe(6);
+    expect(before.stdout).toContain(
+      'shop was rolled back: it is not healthy; once you know: felhom-controller alert ack run-1',
+    );
+    expect(await command('alert', 'list')).toMatchObject({ exit: 0, stdout: expect.stringContaining('app=app:1') });
+    expect(await command('alert', 'ack', 'run-1')).toMatchObject({ exit: 0 });
+    expect(await status('--check')).toMatchObject({ exit: 0 });
+    expect(await command('alert', 'ack')).toMatchObject({ exit: 12 });
+    expect((await command('alert', 'list')).stdout).toBe('there are no alerts\n');
+  });
+
+  it('is written as a textfile, readable by its collector', async () => {
+    const path = join(folder, 'felhom.prom');
+    expect(await status('--textfile', path)).toMatchObject({ exit: 0 });
+    expect(await readFile(path, 'utf8')).toContain('felhom_apps_owed 0\n');
+    expect((await stat(path)).mode & 0o777).toBe(0o644);
+    const failed = await status('--textfile', join(folder, 'nowhere/felhom.prom'));
+    expect(failed).toMatchObject({ exit: 3, stderr: expect.stringContaining('the apps are not touched') });
   });
 });

@@ -1,12 +1,22 @@
-import { formatElapsed } from '@felhom/cli/quantity.ts';
 import { asFailure } from '@felhom/kernel/failure.ts';
 import type { Refusal } from '../adapters/refusal-file.ts';
 import type { MarkerRead, RunHolder } from '../quiesce/ports.ts';
 import { type Places, quickPlaces } from '../state/places.ts';
 import { namesIn, textOf } from '../state/quick-files.ts';
 import { glanceAtRuns, type RunGlance } from '../state/run-glance.ts';
+import {
+  type AlertGlance,
+  glanceAtAlerts,
+  glanceAtOtherDebts,
+  glanceAtSnapshots,
+  glanceAtUpgrades,
+  type OtherDebtGlance,
+  type SnapshotGlance,
+  type UpgradeGlance,
+} from '../state/stack-glance.ts';
 import type { CommandContext } from './context.ts';
 import { inStack } from './names.ts';
+import { statusText } from './status-text.ts';
 
 /** What lies on disk about this guest; `live` is what docker and the agent say when they are asked. */
 export interface Status {
@@ -21,12 +31,17 @@ export interface Status {
   last_run: RunGlance | null;
   last_backup: RunGlance | null;
   refused: Refusal | null;
+  upgrades: UpgradeGlance[];
+  /** Those that nobody has acknowledged. */
+  alerts: AlertGlance[];
+  /** What else an interrupted command owes: a stack between two versions, or with half exchanged data. */
+  unfinished: OtherDebtGlance[];
   /** Why `--check` is not 0, in words. */
   attention: string[];
   live?: Live;
 }
 
-interface Live {
+export interface Live {
   docker: string;
   agent: string;
   due: boolean | null;
@@ -38,7 +53,7 @@ interface Live {
  */
 export async function status(
   context: CommandContext,
-  { check, live }: { check: boolean; live: boolean },
+  { check, live, textfile }: { check: boolean; live: boolean; textfile: string | null },
 ): Promise<void> {
   const places = quickPlaces(context.flags, context.env) ?? (await placesByYaml(context));
   const seen = await look(places);
@@ -46,6 +61,7 @@ export async function status(
   const attention = problem === null ? seen.attention : [...seen.attention, problem];
   const answers = live ? { live: await askLive(context) } : {};
   const document: Status = { ...seen, attention, ...answers };
+  if (textfile !== null) await writeMetrics(context, textfile, document);
   context.reporter.result(document, () => statusText(document));
   if (!check) return;
   const owed = document.apps === 'owed' || document.apps === 'unknown';
@@ -75,17 +91,21 @@ async function look(places: Places): Promise<Status> {
   const [marker, holder, refused] = [await readMarker(stateDir), await readHolder(runDir), await readRefused(stateDir)];
   const runs = glanceAtRuns(stateDir, 20);
   const debts = marker.kind === 'present' ? marker.value.debts : [];
+  const unfinished = glanceAtOtherDebts(stateDir);
   const found: Status = {
     schema: 'felhom.status/1',
     configured,
     config_file: configFile,
     state_dir: stateDir,
-    apps: appsWord(marker, holder),
+    apps: appsWord(marker, unfinished, holder),
     owed: debts.map(({ project, name }) => ({ stack: project ?? name, container: name })),
     run: holder === null ? null : describeHolder(holder),
     last_run: runs[0] ?? null,
     last_backup: runs.find(({ outcome }) => outcome === 'done') ?? null,
     refused,
+    upgrades: glanceAtUpgrades(stateDir),
+    alerts: glanceAtAlerts(stateDir),
+    unfinished,
     attention: [],
   };
   return { ...found, attention: attentionOf(found, marker) };
@@ -114,15 +134,32 @@ function describeHolder({ pid, what, runId, deadlineMs }: RunHolder): NonNullabl
   return { pid, what, run_id: runId, deadline_at: deadlineMs === null ? null : new Date(deadlineMs).toISOString() };
 }
 
-function appsWord(marker: MarkerRead, holder: RunHolder | null): Status['apps'] {
-  if (marker.kind === 'absent') return 'fine';
+function appsWord(
+  marker: MarkerRead,
+  unfinished: readonly OtherDebtGlance[],
+  holder: RunHolder | null,
+): Status['apps'] {
+  if (marker.kind === 'absent' && unfinished.length === 0) return 'fine';
   if (holder !== null) return 'stopped for a run';
+  if (marker.kind === 'absent') return 'owed';
   return marker.kind === 'present' ? 'owed' : 'unknown';
 }
 
 function attentionOf(seen: Status, marker: MarkerRead): string[] {
   const reasons: string[] = [];
-  if (seen.apps === 'owed')
+  for (const { kind, stack, phase } of seen.unfinished)
+    if (seen.run === null)
+      reasons.push(
+        `${kind === 'upgrade' ? 'an upgrade' : 'a restore'} of ${stack} was cut off${phase === null ? '' : ` (${phase})`}; type: felhom-controller recover`,
+      );
+  for (const { message, id } of seen.alerts)
+    reasons.push(`${message}; once you know: felhom-controller alert ack ${id}`);
+  for (const { stack, waits_for_person: waits } of seen.upgrades)
+    if (waits)
+      reasons.push(
+        `the new version of ${stack} is not healthy and waits for you: felhom-controller upgrade status ${stack}`,
+      );
+  if (seen.apps === 'owed' && seen.owed.length > 0)
     reasons.push(
       `apps are owed a start since an interrupted run: ${ownedWords(seen)}; type: felhom-controller recover`,
     );
@@ -190,46 +227,14 @@ async function answerOf(ask: () => Promise<string>): Promise<string> {
   }
 }
 
-function statusText(seen: Status): string {
-  const row = (label: string, text: string): string => `  ${label.padEnd(19)}${text}`;
-  const title = seen.configured
-    ? `felhom-controller, configured by ${seen.config_file}`
-    : `felhom-controller is not configured: there is no ${seen.config_file}`;
-  const apps = {
-    fine: 'nothing is owed',
-    'stopped for a run': 'stopped for the run below',
-    owed: `DOWN since an interrupted run: ${ownedWords(seen)}`,
-    unknown: 'UNKNOWN: the marker cannot be read',
-  };
-  const lines = [title, row('apps', apps[seen.apps])];
-  if (seen.run !== null)
-    lines.push(
-      row(
-        'running now',
-        `${seen.run.what} (pid ${seen.run.pid})${seen.run.run_id === null ? '' : `, run ${seen.run.run_id}`}`,
-      ),
-    );
-  if (seen.last_run !== null) {
-    const { started_at, outcome, grade } = seen.last_run;
-    lines.push(row('last run', `${outcome ?? 'not ended'}${grade === null ? '' : `, ${grade}`}, ${ago(started_at)}`));
-  }
-  if (seen.last_backup !== null)
-    lines.push(row('last backup', `${ago(seen.last_backup.started_at)}, ${seen.last_backup.volid ?? 'no volid'}`));
-  if (seen.configured && seen.last_run === null) lines.push(row('last run', 'none yet'));
-  if (seen.live !== undefined)
-    lines.push(row('docker', seen.live.docker), row('agent', seen.live.agent), row('due', dueWord(seen.live.due)));
-  for (const reason of seen.attention) lines.push(row('ATTENTION', reason));
-  if (!seen.configured)
-    lines.push(
-      '  Write a configuration that names the agent of the host; felhom-controller config schema tells every key.',
-    );
-  return lines.join('\n');
-}
-
-function dueWord(due: boolean | null): string {
-  return due === null ? 'unknown' : due ? 'yes' : 'no';
-}
-
-function ago(at: string): string {
-  return `${formatElapsed(Math.max(0, Date.now() - Date.parse(at)))} ago`;
+/** Snapshots may lie elsewhere than the rest of the state: only the configuration knows. */
+async function writeMetrics({ flags, env }: CommandContext, path: string, seen: Status): Promise<void> {
+  const [{ loadConfig, locateConfig, snapshotFolder }, { writeTextfile }, { resolve }] = await Promise.all([
+    import('../config.ts'),
+    import('./status-metrics.ts'),
+    import('node:path'),
+  ]);
+  const { config } = await loadConfig(locateConfig(flags, env));
+  const snapshots: SnapshotGlance[] = glanceAtSnapshots(snapshotFolder(config));
+  await writeTextfile(resolve(path), seen, snapshots, Date.now());
 }

@@ -1,4 +1,5 @@
 import { namesIn, textOf } from './quick-files.ts';
+import { field, parseJson, word } from './quick-json.ts';
 
 /** What `status` tells of a run. Read without the schemas of the history, which cost more than the reading. */
 export interface RunGlance {
@@ -26,7 +27,7 @@ export function glanceAtRuns(stateDir: string, limit: number): RunGlance[] {
 }
 
 function glance(text: string | undefined): RunGlance | null {
-  const value = field(parseJson(text ?? ''), 'value');
+  const value = field(parseJson(text), 'value');
   const run = field(value, 'run');
   const result = field(value, 'result');
   const runId = word(field(run, 'runId'));
@@ -40,20 +41,4 @@ function glance(text: string | undefined): RunGlance | null {
     volid: word(field(result, 'volid')),
     message: word(field(field(result, 'error'), 'message')) ?? word(field(result, 'grade_reason')),
   };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined; // Truncated or not ours: left out, as everything without the fields of a run.
-  }
-}
-
-function field(holder: unknown, key: string): unknown {
-  return typeof holder === 'object' && holder !== null ? Reflect.get(holder, key) : undefined;
-}
-
-function word(value: unknown): string | null {
-  return typeof value === 'string' ? value : null;
 }
