@@ -66,6 +66,7 @@ export async function openReconcileRig(options: ReconcileRigOptions): Promise<Re
     storages: [],
     tokens: [person, token],
     authDelayMs: 0,
+    spareWorkers: 0,
     delays: {
       workerStartMs: 0,
       jobStartMs: 0,

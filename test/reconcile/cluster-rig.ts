@@ -113,6 +113,7 @@ async function startNode(folder: string, name: string, vmids: readonly number[])
     guests: vmids.map((vmid) => ({ vmid, dir: join(folder, String(vmid)) })),
     storages: [],
     authDelayMs: 0,
+    spareWorkers: 0,
     delays: noDelays,
     warn: () => {},
   });

@@ -78,6 +78,7 @@ async function startSim(folder: string): Promise<PveSim> {
     guests: [{ vmid: 101, dir: join(folder, '101') }],
     storages: [],
     authDelayMs: 0,
+    spareWorkers: 0,
     delays: noDelays,
     warn: () => {},
   });

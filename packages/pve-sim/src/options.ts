@@ -62,6 +62,8 @@ export interface PveSimOptions {
   vzdumpConf?: string;
   /** How long a 401 is held back. Default 3000, as recorded. */
   authDelayMs?: number;
+  /** Processes that wait for a vzdump job, so that a POST is answered as quickly as a real node does. Default 2; 0 where no backup is made. */
+  spareWorkers?: number;
   /** Default: as recorded. */
   delays?: Delays | undefined;
   /** Where warnings go. Default: standard error. */

@@ -19,7 +19,7 @@ import { openTasks, type TaskStore } from './tasks/task-store.ts';
 import { openWorkerPool } from './tasks/worker-pool.ts';
 
 const fullTokenId = 'root@pam!sim';
-const spareWorkers = 2;
+const defaultSpareWorkers = 2;
 
 /** A running simulated node. */
 export interface PveSim {
@@ -65,7 +65,7 @@ export async function startPveSim(options: PveSimOptions): Promise<PveSim> {
     cluster,
     tasks,
     runner: taskRunner(tasks, options.node),
-    workers: openWorkerPool(spareWorkers),
+    workers: openWorkerPool(options.spareWorkers ?? defaultSpareWorkers),
     faults: openFaults(options.state),
     power: powerLocks(),
     warn: options.warn ?? ((line) => process.stderr.write(`pve-sim: ${line}\n`)),

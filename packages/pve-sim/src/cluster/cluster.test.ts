@@ -27,7 +27,7 @@ async function openPair(): Promise<Cluster> {
     return { vmid, kind, dir: join(folder, String(vmid)) };
   };
   const node = async (name: string, guests: ReturnType<typeof guest>[]): Promise<World> => {
-    const world = await openWorld({ node: name, cluster: join(folder, 'pve'), guests });
+    const world = await openWorld({ node: name, cluster: join(folder, 'pve'), guests, spareWorkers: 0 });
     open.push(() => world.close());
     return world;
   };
