@@ -1,6 +1,7 @@
 /** Every benchmark by its name. Each is loaded only when it runs, and answers one JSON value. */
 const benches: Readonly<Record<string, () => Promise<unknown>>> = {
   downtime: async () => (await import('./downtime.ts')).measureDowntime(),
+  snapshot: async () => (await import('./snapshot.ts')).measureSnapshot(),
   startup: async () => (await import('./startup.ts')).measureStartup(),
 };
 

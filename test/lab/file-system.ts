@@ -11,9 +11,13 @@ export interface FileSystem {
   remove(): Promise<void>;
 }
 
-/** A small file system of its own, on a loop file or in memory. Needs root. */
-export async function makeFileSystem(kind: FileSystemKind, sizeMiB = 256): Promise<FileSystem> {
-  const folder = await mkdtemp(join(tmpdir(), `felhom-${kind}-`));
+/** A small file system of its own, on a loop file in `parent` or in memory. Needs root. */
+export async function makeFileSystem(
+  kind: FileSystemKind,
+  sizeMiB = 256,
+  parent: string = tmpdir(),
+): Promise<FileSystem> {
+  const folder = await mkdtemp(join(parent, `felhom-${kind}-`));
   const path = join(folder, 'mount');
   await mkdir(path);
   if (kind === 'tmpfs') await must('mount', ['-t', 'tmpfs', '-o', `size=${sizeMiB}m`, 'felhom-test', path]);
@@ -22,7 +26,7 @@ export async function makeFileSystem(kind: FileSystemKind, sizeMiB = 256): Promi
     const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
     await must('truncate', ['--size', `${sizeMiB}M`, image]);
     await must(`mkfs.${kind}`, [kind === 'ext4' ? '-q' : '--quiet', image], { env });
-    await must('mount', ['-o', 'loop', image, path]);
+    await must('mount', ['-o', 'loop,noatime', image, path]);
   }
   return {
     path,

@@ -43,11 +43,11 @@ export function systemArchiver(commands: CommandRunner): Archiver {
       await unlink(probe).catch(() => undefined); // Nothing was made where blocks cannot be shared.
       return exitCode === 0;
     },
-    capture: async (folder, into, method, signal) => {
+    capture: async (folder, into, method, { signal, pushToDisk = false } = {}) => {
       const options = signal === undefined ? {} : { signal };
       if (method === 'tree') return await captureTree(run, folder, into, options);
       const done = new AbortController();
-      const pushing = pushToDisk(into, done.signal);
+      const pushing = pushToDisk ? pushUntil(into, done.signal) : Promise.resolve();
       const flags = ['--create', '--format=posix', '--sparse', '--one-file-system', ...faithful];
       const how = ['--use-compress-program', 'zstd -T0 -q', '--file', into, '--directory', folder, '.'];
       const end = await run('tar', [...flags, ...how], options);
@@ -94,7 +94,7 @@ async function captureTree(run: Run, folder: string, into: string, options: Part
  * Has the disk write what tar has written so far, again and again: what is left at the end, when somebody waits for it to
  * be durable, is little.
  */
-async function pushToDisk(path: string, done: AbortSignal): Promise<void> {
+async function pushUntil(path: string, done: AbortSignal): Promise<void> {
   while (!done.aborted) {
     await pause(done);
     try {
@@ -112,11 +112,13 @@ async function pushToDisk(path: string, done: AbortSignal): Promise<void> {
 
 async function pause(done: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, pushEveryMs);
-    done.addEventListener('abort', () => {
+    const end = (): void => {
       clearTimeout(timer);
+      done.removeEventListener('abort', end);
       resolve();
-    });
+    };
+    const timer = setTimeout(end, pushEveryMs);
+    done.addEventListener('abort', end);
   });
 }
 

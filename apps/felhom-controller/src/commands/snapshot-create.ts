@@ -16,6 +16,8 @@ interface CreateResult {
   snapshot: SnapshotSeen | null;
   /** From the first stop command to the last container running again; null: nothing was stopped. */
   downtime_ms: number | null;
+  /** Of these only the capture is part of the downtime. */
+  took: { capture_ms: number | null; keep_ms: number | null; seal_ms: number | null };
   not_rolled_back: { what: string; why: string }[];
   shared: { source: string; container: string; running: boolean }[];
   owed: { stack: string; container: string; why: string }[];
@@ -52,6 +54,7 @@ export async function snapshotCreate(
       outcome: end.outcome,
       snapshot: end.snapshot === null ? null : describeSnapshot({ kind: 'readable', ...end.snapshot }),
       downtime_ms: end.downtimeMs,
+      took: { capture_ms: end.took.captureMs, keep_ms: end.took.keepMs, seal_ms: end.took.sealMs },
       not_rolled_back: end.plan?.leftOut ?? [],
       shared: end.plan?.shared ?? [],
       owed: end.owed,

@@ -39,7 +39,7 @@ export async function captureSources(
   ports: SnapshotPorts,
   catalog: Catalog,
   { look, plan }: Planned,
-  { reason, signal }: CaptureRequest,
+  { reason, signal, pushToDisk = false }: CaptureRequest,
 ): Promise<Building> {
   const { stack } = plan;
   const hasData = plan.sources.length > 0;
@@ -52,7 +52,9 @@ export async function captureSources(
     const ended = new AbortController();
     const signals = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
     const sources = await allOrNone(
-      plan.sources.map(async (source, at) => await captureSource(ports, folder, source, at, signals)),
+      plan.sources.map(
+        async (source, at) => await captureSource(ports, folder, source, at, { signal: signals, pushToDisk }),
+      ),
       ended,
     );
     const after = await ports.engine.list();
@@ -97,19 +99,19 @@ async function captureSource(
   folder: string,
   source: PlannedSource,
   at: number,
-  signal: AbortSignal,
+  options: { signal: AbortSignal; pushToDisk: boolean },
 ): Promise<KeptSource> {
   let { method } = source;
   let stored = storedName(at, method);
   try {
-    await archiver.capture(source.path, join(folder, stored), method, signal);
+    await archiver.capture(source.path, join(folder, stored), method, options);
   } catch (error) {
-    if (method === 'archive' || signal.aborted) throw error;
+    if (method === 'archive' || options.signal.aborted) throw error;
     // Some files share no blocks though their file system can (btrfs without copy-on-write): then it takes its time.
     await disk.remove(join(folder, stored));
     method = 'archive';
     stored = storedName(at, method);
-    await archiver.capture(source.path, join(folder, stored), method, signal);
+    await archiver.capture(source.path, join(folder, stored), method, options);
   }
   return {
     name: source.name,

@@ -8,7 +8,7 @@ import { newRun, type Run } from '../quiesce/run.ts';
 import { settleEarlier } from '../quiesce/settle.ts';
 import { withStackDown } from '../quiesce/stack-down.ts';
 import { holdingRunLock } from './hold-lock.ts';
-import type { Captured, Prepared, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
+import type { Captured, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
 
 /*
  * Invariants
@@ -34,9 +34,18 @@ export interface CreateEnd {
   plan: SnapshotPlan | null;
   snapshot: Snapshot | null;
   downtimeMs: number | null;
+  took: StepTimes;
   owed: OwedContainer[];
   warnings: string[];
   failures: Failure[];
+}
+
+/** How long each step took; null: it was not come to. Only the capture is part of a downtime. */
+export interface StepTimes {
+  captureMs: number | null;
+  /** Until it was durable. */
+  keepMs: number | null;
+  sealMs: number | null;
 }
 
 /** `snapshot create`. @throws Failure `busy`, `docker_unreachable`: before there was anything. */
@@ -52,6 +61,7 @@ export async function createSnapshot(
       plan: null,
       snapshot: null,
       downtimeMs: null,
+      took: { captureMs: null, keepMs: null, sealMs: null },
       owed: [],
       warnings: run.warnings,
       failures: [],
@@ -85,46 +95,52 @@ async function underLock(run: Run, snapshots: VolumeSnapshots, options: CreateOp
   if (stillOwed.length > 0) throw appsDown(stillOwed);
   const prepared = await snapshots.prepare(stack);
   const { plan } = prepared;
+  const took: StepTimes = { captureMs: null, keepMs: null, sealMs: null };
+  const capture = async (signal: AbortSignal): Promise<Captured> => {
+    const [captured, ms] = await timed(run, async () => await prepared.capture({ reason: options.reason, signal }));
+    took.captureMs = ms;
+    return captured;
+  };
   const mustStop = options.quiesce && plan.running.length > 0 && plan.sources.length > 0;
-  if (!mustStop) {
-    const captured = await prepared.capture({ reason: options.reason, signal: options.stop });
-    return { plan, ...(await keepAndSeal(snapshots, stack, captured)) };
-  }
+  if (!mustStop)
+    return { plan, took, ...(await keepAndSeal(run, snapshots, stack, await capture(options.stop), took)) };
   const guard = await run.ports.guard.start().catch(() => null); // Without one the recovery timer is the next in line.
   const down = await withStackDown(
     { run, stack, guard: guard ?? { arm: () => undefined, disarm: () => undefined }, owed },
-    async (signal) => await captureDown(run, prepared, options, signal),
+    capture,
   );
   const failures = down.owed.length === 0 ? [] : [appsDown(down.owed)];
-  const sofar = { plan, downtimeMs: down.downtimeMs, owed: down.owed };
+  const sofar = { plan, took, downtimeMs: down.downtimeMs, owed: down.owed };
   if (down.outcome.kind === 'failed')
     return { ...sofar, failures: [...failures, withApps(down.outcome.failure, down.owed)] };
-  const kept = await keepAndSeal(snapshots, stack, down.outcome.value);
+  const kept = await keepAndSeal(run, snapshots, stack, down.outcome.value, took);
   return { ...sofar, ...kept, failures: [...failures, ...(kept.failures ?? [])] };
 }
 
-async function captureDown(
-  run: Run,
-  prepared: Prepared,
-  options: CreateOptions,
-  signal: AbortSignal,
-): Promise<Captured> {
-  run.mark('capturing', options.stack);
-  const captured = await prepared.capture({ reason: options.reason, signal });
-  run.mark('captured', options.stack);
-  return captured;
+async function timed<T>({ ports }: Run, work: () => Promise<T>): Promise<[T, number]> {
+  const begunMs = ports.clock.monotonicMs();
+  const value = await work();
+  return [value, Math.round(ports.clock.monotonicMs() - begunMs)];
 }
 
-async function keepAndSeal(snapshots: VolumeSnapshots, stack: string, captured: Captured): Promise<Partial<CreateEnd>> {
+async function keepAndSeal(
+  run: Run,
+  snapshots: VolumeSnapshots,
+  stack: string,
+  captured: Captured,
+  took: StepTimes,
+): Promise<Partial<CreateEnd>> {
   let kept: Snapshot;
   try {
-    kept = await captured.keep();
+    [kept, took.keepMs] = await timed(run, async () => await captured.keep());
   } catch (error) {
     await captured.drop().catch(() => undefined); // The next one that is built sweeps it.
     throw error;
   }
   try {
-    return { outcome: 'created', snapshot: await snapshots.seal(stack, kept.id) };
+    const [snapshot, ms] = await timed(run, async () => await snapshots.seal(stack, kept.id));
+    took.sealMs = ms;
+    return { outcome: 'created', snapshot };
   } catch (error) {
     return { outcome: 'created', snapshot: kept, failures: [asFailure(error)] };
   }

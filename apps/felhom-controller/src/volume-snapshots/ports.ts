@@ -112,6 +112,11 @@ export interface CaptureRequest {
   reason: string;
   /** Ends the programs that read; nothing is kept then. */
   signal?: AbortSignal;
+  /**
+   * The stack stays down until `keep()` has made it durable, as in an upgrade: then what was read is pushed to the disk
+   * while the rest is read. Otherwise that is left for when the apps run again.
+   */
+  pushToDisk?: boolean;
 }
 
 /** A snapshot that can be taken as soon as the stack is down. */
@@ -231,13 +236,19 @@ export interface Member {
   target: string | null;
 }
 
+export interface ReadOptions {
+  signal?: AbortSignal;
+  /** Have the disk write meanwhile. */
+  pushToDisk?: boolean;
+}
+
 /** The programs that copy data: tar, zstd, cp. */
 export interface Archiver {
   measure(folder: string): Promise<Measure>;
   /** Whether copies from `folder` into `into` can share blocks: tried, not guessed. */
   canShare(folder: string, into: string): Promise<boolean>;
   /** Reads the folder into a new file or tree. Not durable. @throws Failure `operation_failed`, also where something changed while it was read. */
-  capture(folder: string, into: string, method: SourceMethod, signal?: AbortSignal): Promise<void>;
+  capture(folder: string, into: string, method: SourceMethod, options?: ReadOptions): Promise<void>;
   /** SHA-256 over an archive's bytes, or over a tree's names, kinds, owners, modes, times and contents. */
   digest(stored: string, method: SourceMethod): Promise<string>;
   /** Every member, in order. @throws Failure `snapshot_damaged` where it cannot be read to its end. */
