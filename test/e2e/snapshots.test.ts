@@ -61,6 +61,7 @@ describe('a snapshot of a stack with PostgreSQL', () => {
 
   it('brings every row back after the data was lost, and not one that came later', async () => {
     await sql('insert into rows select generate_series(1, 500)');
+    await writeFile(join(project, 'files/early'), 'early');
     const before = await startTimes(lab);
     const id = await create('--quiesce');
     expect(await runningContainers(lab)).toEqual(apps);
@@ -78,7 +79,7 @@ describe('a snapshot of a stack with PostgreSQL', () => {
       count: 500,
       last: 500,
     });
-    expect(await readdir(join(project, 'files'))).toEqual([]);
+    expect(await readdir(join(project, 'files'))).toEqual(['early']);
     await compose('start');
     await waitUntilUp(lab, apps);
     expect(await leftovers()).toEqual([]);
@@ -96,7 +97,7 @@ describe('a snapshot of a stack with PostgreSQL', () => {
 
 describe('kill -9', () => {
   it('while the data is read: the guard brings the stack back, and there is no half snapshot', async () => {
-    await archivesFrom(400);
+    await archivesFrom(250);
     const controller = lab.startInGuest('create-killed', ['snapshot', 'create', 'shop', '--quiesce'], {
       FELHOM_LOG: 'debug',
     });
@@ -121,7 +122,7 @@ describe('kill -9', () => {
     controller.child.kill('SIGKILL');
     await controller.ended;
     await settledByGuard();
-    expect(await readdir(join(project, 'files'))).toEqual(['mine', 'much']);
+    expect(await readdir(join(project, 'files'))).toEqual(['early', 'mine', 'much']);
     expect(await leftovers()).toEqual([]);
   });
 
@@ -136,7 +137,7 @@ describe('kill -9', () => {
     controller.child.kill('SIGKILL');
     await controller.ended;
     await settledByGuard();
-    expect(await readdir(join(project, 'files'))).toEqual(['much']);
+    expect(await readdir(join(project, 'files'))).toEqual(['early', 'much']);
     expect(await leftovers()).toEqual([]);
     await compose('start');
     await waitUntilUp(lab, apps);
