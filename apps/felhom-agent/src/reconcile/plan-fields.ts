@@ -40,12 +40,13 @@ export function planFields(
   const awaitingRestart: AwaitingRestart[] = [];
   const leftOut: LeftOut[] = [];
   for (const { field, declared } of declaredFields(desired.fields)) {
-    const refusal = refusalOf(field, actual.kind, declared);
+    const to = field.canonical(actual.kind, declared);
+    const refusal = refusalOf(field, actual.kind, to);
     if (refusal !== null) {
       leftOut.push({ standing: 'failed', reason: refusal, hint: `Correct ${desired.source}.` });
       continue;
     }
-    const compared = compare(field, actual, config, declared);
+    const compared = compare(field, actual, config, to);
     if (compared.kind === 'awaiting') awaitingRestart.push(compared.awaiting);
     if (compared.kind !== 'change') continue;
     const guard = allowMemoryBelowUse ? null : memoryGuard(compared.change, actual, config.live);
@@ -63,9 +64,9 @@ function declaredFields(fields: DesiredFields): { field: ManagedField; declared:
 }
 
 /** Why a guest of this kind cannot be as declared, in words; null where it can. */
-function refusalOf(field: ManagedField, kind: GuestKind, declared: FieldValue): string | null {
+function refusalOf(field: ManagedField, kind: GuestKind, to: FieldValue): string | null {
   if (field.option[kind] === null) return `${field.name}: ${kind === 'qemu' ? 'a VM' : 'a container'} has none`;
-  const why = field.refuses(kind, field.canonical(kind, declared));
+  const why = field.refuses(kind, to);
   return why === null ? null : `${field.name}: ${why}`;
 }
 
@@ -74,15 +75,15 @@ type Compared =
   | { kind: 'awaiting'; awaiting: AwaitingRestart }
   | { kind: 'change'; change: FieldChange };
 
-function compare(field: ManagedField, actual: ActualGuest, config: ReadConfig, declared: FieldValue): Compared {
+function compare(field: ManagedField, actual: ActualGuest, config: ReadConfig, to: FieldValue): Compared {
   const { kind } = actual;
-  const to = field.canonical(kind, declared);
-  const live = readField(field, kind, config.live);
+  const option = field.option[kind] ?? field.name;
   const from = readField(field, kind, config.pending);
+  const live = config.live[option] === config.pending[option] ? from : readField(field, kind, config.live);
   if (from === to)
     return live === to ? { kind: 'same' } : { kind: 'awaiting', awaiting: { field: field.name, live, declared: to } };
   const effect = actual.running ? field.effect(kind, config.live) : 'live';
-  const write = field.write(kind, field.option[kind] ?? field.name, to);
+  const write = field.write(kind, option, to);
   return { kind: 'change', change: { field: field.name, from, to, write, effect } };
 }
 
