@@ -24,12 +24,12 @@ desired: { state: running, cores: 4, memory: 4GiB, onboot: true }
 function summary(): string {
   const rows = managedFields.map(
     ({ name, option, doc }) =>
-      `| \`${name}\` | ${optionText(option.lxc)} | ${optionText(option.qemu)} | ${doc.takes} | ${doc.absent} |`,
+      `| \`${name}\` | ${optionText(option.lxc)} | ${optionText(option.qemu)} | ${doc.takes} | ${doc.absent} | ${doc.right} |`,
   );
   return [
-    '| field | container | VM | takes | where PVE has none |',
-    '| --- | --- | --- | --- | --- |',
-    '| `state` | run state | run state | `running` or `stopped` | |',
+    '| field | container | VM | takes | where PVE has none | right |',
+    '| --- | --- | --- | --- | --- | --- |',
+    '| `state` | run state | run state | `running` or `stopped` | | VM.PowerMgmt |',
     ...rows,
     '',
   ].join('\n');

@@ -33,4 +33,6 @@ export interface FieldDoc {
   /** What PVE changes in a round trip and is no drift. */
   same: string;
   effect: Readonly<Record<GuestKind, string>>;
+  /** The privilege that a write takes (pve-container PVE/LXC.pm check_ct_modify_config_perm, qemu-server API2/Qemu.pm). */
+  right: string;
 }

@@ -33,6 +33,7 @@ export const coresField: ManagedField = {
     absent: 'container: all cores of the node; VM: 1',
     same: 'number and text',
     effect: { lxc: 'at once', qemu: 'after a restart' },
+    right: 'VM.Config.CPU',
   },
 };
 
@@ -59,6 +60,7 @@ export const memoryField: ManagedField = {
     absent: '512 MiB',
     same: 'number and text, `current=2048` and `2048`',
     effect: { lxc: 'at once', qemu: 'after a restart; at once where `hotplug` names memory' },
+    right: 'VM.Config.Memory',
   },
 };
 
@@ -75,6 +77,7 @@ export const swapField: ManagedField = {
     absent: '512 MiB',
     same: 'number and text',
     effect: { lxc: 'at once', qemu: 'VMs have none' },
+    right: 'VM.Config.Memory',
   },
 };
 
@@ -92,6 +95,7 @@ export const cpulimitField: ManagedField = {
     absent: '0, no limit',
     same: 'number and text, `1.50` and `1.5`',
     effect: live,
+    right: 'VM.Config.CPU',
   },
 };
 
@@ -110,6 +114,7 @@ export const cpuunitsField: ManagedField = {
     absent: '100 (cgroup v2)',
     same: 'number and text',
     effect: live,
+    right: 'VM.Config.CPU',
   },
 };
 
@@ -123,6 +128,12 @@ export function flagField(name: Extract<FieldName, 'onboot' | 'protection'>): Ma
     refuses: accept,
     effect: atOnce,
     show: (value) => (value === '1' ? 'yes' : value === '0' ? 'no' : plain(value)),
-    doc: { takes: '`true` or `false`', absent: 'false', same: '1 and 0, as number and text', effect: live },
+    doc: {
+      takes: '`true` or `false`',
+      absent: 'false',
+      same: '1 and 0, as number and text',
+      effect: live,
+      right: 'VM.Config.Options',
+    },
   };
 }

@@ -22,6 +22,7 @@ export const hostnameField: ManagedField = {
     absent: 'CT or VM and its number',
     same: 'nothing: PVE keeps it as it is',
     effect: { lxc: 'at once in the configuration, in the container at its next start', qemu: 'at once' },
+    right: 'VM.Config.Network (VMs: VM.Config.Options)',
   },
 };
 
@@ -49,6 +50,7 @@ export const tagsField: ManagedField = {
     absent: 'no tags',
     same: 'order, separators, letter case, a tag named twice',
     effect: live,
+    right: 'VM.Config.Options',
   },
 };
 
@@ -80,6 +82,7 @@ export const startupField: ManagedField = {
     absent: 'no order, no delays',
     same: 'order of the parts, `2` and `order=2`, leading zeros',
     effect: { lxc: 'at once, for the next start of the node', qemu: 'at once, for the next start of the node' },
+    right: 'VM.Config.Options',
   },
 };
 
@@ -107,5 +110,6 @@ export const descriptionField: ManagedField = {
     absent: 'no description',
     same: 'line breaks at its end (VMs: all white space at its end)',
     effect: live,
+    right: 'VM.Config.Options',
   },
 };
