@@ -28,6 +28,12 @@ test('takes equal keys in different objects, and values that equal a key', () =>
   expect(read('{"a":{"a":"a"},"b":[{"a":1},{"a":1}]}').kind).toBe('value');
 });
 
+test('steps over texts of many MiB, and still sees the key behind them', () => {
+  const long = 'x\\"}'.repeat(3 * 2 ** 20);
+  expect(read(`{"a":"${long}","b":1}`).kind).toBe('value');
+  expect(read(`{"a":"${long}","a":1}`)).toMatchObject({ kind: 'refused', reason: 'duplicate_key' });
+});
+
 test.each([
   ['{"__proto__":1}', 'duplicate_key'],
   ['{"a":1', 'not_json'],
