@@ -114,7 +114,11 @@ describe('somebody else at the same guest', () => {
     const { pass, fault, person, tasks } = await open({ guests: [stopped], bounds: { lock_timeout: '10s' } });
     await fault({ fault: 'slow_power', vmid: 101, ms: 600 });
     await person('POST', '/lxc/101/status/start');
-    expect(await pass()).toMatchObject({ guests: [{ outcome: 'in_sync', actions: [] }] });
+    const { guests } = await pass();
+    expect(guests).toMatchObject([{ outcome: 'in_sync' }]);
+    // Their task may end between our look at the guest and our call: then PVE refuses ours, and nothing of it is done.
+    for (const { outcome, upid } of guests[0]?.actions ?? [])
+      expect({ outcome, upid }).toEqual({ outcome: 'superseded', upid: null });
     expect(tasks()).toEqual(['vzstart 101 root@pam!person']);
   });
 
@@ -173,6 +177,27 @@ describe('somebody else at the same guest', () => {
       delete guest.lock;
     });
     expect(await waiting).toMatchObject({ guests: [{ outcome: 'applied' }] });
+  });
+
+  it('guests whose stop had to wait are judged with the others: too many are not stopped once their locks are gone', async () => {
+    const vmids = [101, 102, 103];
+    const { sim, tasks } = await open({ guests: vmids.map((vmid) => ({ vmid, desired: { state: 'stopped' } })) });
+    for (const vmid of vmids)
+      sim.guests.update(vmid, (guest) => {
+        guest.lock = 'backup';
+      });
+    const report = await passThrough((guests) => ({
+      list: async (options) => {
+        const listed = await guests.list(options);
+        for (const vmid of vmids)
+          sim.guests.update(vmid, (guest) => {
+            delete guest.lock;
+          });
+        return listed;
+      },
+    }));
+    expect(report).toMatchObject({ outcome: 'refused', refused: { would_stop: vmids } });
+    expect(tasks()).toEqual([]);
   });
 
   it('a pass that was asked to end waits for nobody', async () => {

@@ -25,6 +25,8 @@ export interface GuestWork {
   declared: DesiredGuest;
   /** As the plan of the whole node has it. */
   planned: GuestPlan;
+  /** Whether the plan of the whole node, which was judged, stops it. */
+  mayStop: boolean;
   kind: ActualGuest['kind'];
 }
 
@@ -111,7 +113,7 @@ async function underLane(
     const told = { plan, reason: plan.reason, hint: plan.hint };
     if (waits) return { kind: 'wait', ...told };
     if (plan.standing !== 'drift') return { kind: 'over', outcome: outcomeOf(plan, done), ...told };
-    if (stopsUnplanned(plan, work.planned))
+    if (!work.mayStop && plan.actions.some((action) => action.kind === 'shutdown'))
       return {
         kind: 'over',
         outcome: 'deferred',
@@ -179,11 +181,6 @@ async function lookAndPlan(
   if (plan === undefined) throw new Error(`guest ${declared.vmid} has no plan`);
   const waits = plan.standing === 'deferred' && ((found?.lock ?? null) !== null || openJobs.has(declared.vmid));
   return { plan, waits };
-}
-
-function stopsUnplanned(plan: GuestPlan, planned: GuestPlan): boolean {
-  const stops = ({ actions }: GuestPlan): boolean => actions.some((action) => action.kind === 'shutdown');
-  return stops(plan) && planned.standing === 'drift' && !stops(planned);
 }
 
 function outcomeOf(plan: GuestPlan, done: readonly ActionReport[]): GuestOutcome {

@@ -156,6 +156,8 @@ export interface Plan {
   guests: readonly GuestPlan[];
   /** Mistakes in the declaration that no guest can be named for. */
   problems: readonly DesiredProblem[];
+  /** Guests that are to be stopped, now or once what they wait for is over; by VMID. No other may be stopped. */
+  stops: readonly number[];
   /** A plan that stops too much: none of its actions may be done. */
   refused: Refusal | null;
 }

@@ -172,14 +172,14 @@ async function act(ports: ReconcilePorts, acting: Acting, options: PassOptions):
 function workFor(
   planned: GuestPlan,
   declared: DesiredGuest | undefined,
-  { actual, openJobs }: Acting,
+  { plan, actual, openJobs }: Acting,
 ): GuestWork | null {
   const found = actual.guests.get(planned.vmid);
   if (declared === undefined || found === undefined) return null;
   const { standing } = planned;
   const waits = standing === 'deferred' && (found.lock !== null || openJobs.has(planned.vmid));
   if (standing !== 'drift' && !waits) return null;
-  return { declared, planned, kind: found.kind };
+  return { declared, planned, mayStop: plan.stops.includes(planned.vmid), kind: found.kind };
 }
 
 function asItStands({ vmid, name, standing, reason, hint, awaitingRestart }: GuestPlan): GuestReport {

@@ -27,6 +27,13 @@ export function planGuest(desired: DesiredGuest, actual: Actual, options: PlanOp
   return { ...at, ...told(standing, [...leftOut, ...power.notes]), actions, awaitingRestart };
 }
 
+/** Whether the guest is to be stopped, though that may have to wait for a lock or a backup. */
+export function isToStop(desired: DesiredGuest, actual: Actual): boolean {
+  const guest = actual.guests.get(desired.vmid);
+  if (guest === undefined || desired.held !== null) return false;
+  return powerOf(desired, guest).actions.some((action) => action.kind === 'shutdown');
+}
+
 function told(
   standing: GuestPlan['standing'],
   notes: readonly { reason: string; hint: string | null }[],

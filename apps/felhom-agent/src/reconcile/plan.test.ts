@@ -301,6 +301,26 @@ describe('the blast radius', () => {
     });
   });
 
+  it('counts those whose stop must wait: once their locks and backups are over they would be stopped all the same', () => {
+    const all = [101, 102, 103].map((vmid) => declared(vmid, { state: 'stopped' }));
+    const locked = guest(101, { lock: 'backup' });
+    const plan = planGuests(desired(...all), actual(locked, guest(102), guest(103)), {
+      ...options,
+      openJobs: new Map([[102, 'j1']]),
+    });
+    expect(plan.refused).toMatchObject({ wouldStop: [101, 102, 103] });
+  });
+
+  it('does not count those that nobody stops: held, stopped already, left to the HA manager', () => {
+    const all = [101, 102, 103, 104].map((vmid) => declared(vmid, { state: 'stopped' }));
+    const plan = planGuests(
+      desired(...all.map((each) => (each.vmid === 101 ? { ...each, held: 'by a person' } : each))),
+      actual(guest(101), guest(102, { running: false }), guest(103, { haManaged: true }), guest(104)),
+      options,
+    );
+    expect(plan).toMatchObject({ refused: null, stops: [104] });
+  });
+
   it('is as large as was allowed, and no larger', () => {
     expect(stopping(3, 0, { allowStops: 3 })).toBeNull();
     expect(stopping(3, 0, { allowStops: 2 })).not.toBeNull();

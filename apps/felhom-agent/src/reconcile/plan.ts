@@ -1,5 +1,5 @@
 import type { Actual, Desired, DesiredProblem, GuestPlan, Plan, PlanOptions, Refusal } from './model.ts';
-import { planGuest } from './plan-guest.ts';
+import { isToStop, planGuest } from './plan-guest.ts';
 
 /** A plan may always stop one guest, and this share of the declared ones. */
 const freeStops = 1;
@@ -19,12 +19,17 @@ export function planGuests(desired: Desired, actual: Actual, options: PlanOption
     ...sound.map((guest) => planGuest(guest, actual, options)),
     ...[...broken].map(([vmid, problems]) => brokenGuest(vmid, problems, actual)),
   ].toSorted((left, right) => left.vmid - right.vmid);
+  const stops = sound
+    .filter((guest) => isToStop(guest, actual))
+    .map(({ vmid }) => vmid)
+    .toSorted((left, right) => left - right);
   return {
     node: actual.node,
     observedAtMs: actual.observedAtMs,
     guests,
+    stops,
     problems: desired.problems.filter((problem) => problem.vmid === null),
-    refused: blastRadius(guests, options.allowStops),
+    refused: blastRadius(guests, stops, options.allowStops),
   };
 }
 
@@ -42,11 +47,16 @@ function brokenGuest(vmid: number, problems: readonly DesiredProblem[], { guests
   };
 }
 
-/** More than one guest stopped, and more than a quarter of those declared and here: that looks like a mistake in the declaration. */
-function blastRadius(guests: readonly GuestPlan[], allowStops: number | null): Refusal | null {
+/**
+ * More than one guest stopped, and more than a quarter of those declared and here: that looks like a mistake in the
+ * declaration. Stops that must wait count: a pass does them as soon as it can, one after another.
+ */
+function blastRadius(
+  guests: readonly GuestPlan[],
+  wouldStop: readonly number[],
+  allowStops: number | null,
+): Refusal | null {
   const here = guests.filter((guest) => guest.guestKind !== null).length;
-  const stops = guests.filter((guest) => guest.actions.some((action) => action.kind === 'shutdown'));
-  const wouldStop = stops.map((guest) => guest.vmid);
   if (wouldStop.length <= freeStops || wouldStop.length <= here * freeShare) return null;
   if (allowStops !== null && wouldStop.length <= allowStops) return null;
   return {
