@@ -28,14 +28,21 @@ interface World {
 }
 
 let world: World;
+/** Everything that felhom-agent printed in a test. */
+const printed: string[] = [];
+const documentToken = 'the-token-of-this-test';
 const open: (() => void | Promise<void>)[] = [];
 
 beforeEach(async () => {
+  printed.length = 0;
   await buildPrograms();
   world = await openWorld();
 });
 afterEach(async () => {
+  const secrets = [documentToken, world.sim.token, ...readFileSync(join(world.folder, 'key'), 'utf8').split('\n')];
+  const leaked = secrets.filter((line) => line !== '' && !line.startsWith('---') && printed.join('\n').includes(line));
   for (const close of open.splice(0).toReversed()) await close();
+  if (leaked.length > 0) throw new Error(`${leaked.length} secret(s) stand in what felhom-agent printed`);
 });
 
 async function openWorld(): Promise<World> {
@@ -45,6 +52,7 @@ async function openWorld(): Promise<World> {
   const server = await startServer(folder);
   const agent: World['agent'] = async (...args) => {
     const end = await run(process.execPath, [agentProgram, '--config', join(folder, 'agent.yaml'), ...args]);
+    printed.push(end.stdout, end.stderr);
     return { ...end, json: args.includes('--json') && end.stdout !== '' ? JSON.parse(end.stdout) : {} };
   };
   const key = await agent('operation', 'keygen', '--out', join(folder, 'key'), '--name', 'anna', '--json');
@@ -90,7 +98,7 @@ async function startServer(folder: string) {
   const { key, cert, fingerprint } = makeCertificate('config');
   let offered: string | null = null;
   const server = createServer({ key, cert }, (request, response) => {
-    if (request.headers.authorization !== 'Bearer the-token-of-this-test') return void response.writeHead(401).end();
+    if (request.headers.authorization !== `Bearer ${documentToken}`) return void response.writeHead(401).end();
     if (offered === null) return void response.writeHead(503).end();
     const etag = `"${offered}"`;
     if (request.headers['if-none-match'] === etag) return void response.writeHead(304).end();
@@ -99,7 +107,7 @@ async function startServer(folder: string) {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   open.push(() => void server.close());
   const tokenFile = join(folder, 'document-token');
-  await writeFile(tokenFile, 'the-token-of-this-test', { mode: 0o600 });
+  await writeFile(tokenFile, documentToken, { mode: 0o600 });
   const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/pve1.json`;
   return {
     source: { url, fingerprint, token_file: tokenFile },

@@ -140,11 +140,15 @@ describe('a source of signed documents', () => {
     const files = [
       { name: '101.yaml', text: 'vmid: 101\ndesired: { cores: 2 }\n' },
       { name: '102.yaml', text: 'vmid: 102\ndesired:\n  coers: 3\n' },
+      { name: '103-db.yaml', text: '{' },
     ];
     server.offer(sealed(sampleDocument({ files })));
     const { cores, problems } = await openAgent(server).pass();
     expect(cores).toEqual(['101: 2']);
-    expect(problems).toMatchObject([{ vmid: 102, message: expect.stringContaining('#102.yaml:3:3: desired.coers') }]);
+    expect(problems).toMatchObject([
+      { vmid: 102, message: expect.stringContaining('#/102.yaml:3:3: desired.coers') },
+      { vmid: 103, message: expect.stringContaining('#/103-db.yaml:1:') },
+    ]);
   });
 
   it('that was never had leaves nothing in force, and says so', async () => {

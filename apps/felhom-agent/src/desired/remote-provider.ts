@@ -67,7 +67,7 @@ export function remoteProvider(ports: RemoteProviderPorts): DesiredProvider {
 
 /** The guests of a document, each of its files parsed as one in guests.d is. */
 export async function guestsIn({ files }: DesiredDocument, url: string): Promise<GuestDocuments> {
-  return await parseGuestDocuments(files.map(({ name, text }) => ({ text, source: `${url}#${name}` })));
+  return await parseGuestDocuments(files.map(({ name, text }) => ({ text, source: `${url}#/${name}` })));
 }
 
 function withTroubles(desired: Desired, troubles: readonly string[], url: string): Desired {
