@@ -238,6 +238,17 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
       expect(events.broken()).toBeNull();
     });
 
+    it('changes the restart policy of a container that is down, and starts nothing', async () => {
+      const id = await running('policy', { kind: 'serves', restart: 'always' });
+      await subject.settle(engine.stop(id, enough));
+      expect(await subject.settle(engine.setRestartPolicy(id, { name: 'no', retries: 0 }))).toBe('updated');
+      expect(await look(id)).toMatchObject({ restartPolicy: 'no', status: 'exited' });
+      await subject.settle(engine.setRestartPolicy(id, { name: 'on-failure', retries: 3 }));
+      expect(await look(id)).toMatchObject({ restartPolicy: 'on-failure', restartRetries: 3, status: 'exited' });
+      const none = '0'.repeat(64);
+      expect(await subject.settle(engine.setRestartPolicy(none, { name: 'no', retries: 0 }))).toBe('gone');
+    });
+
     it('tells where the data of a volume lies, and by which options it comes', async () => {
       const plain = await subject.makeVolume('plain-volume');
       const bound = await subject.makeVolume('bound', { type: 'none', o: 'bind', device: '/srv' });

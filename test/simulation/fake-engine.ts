@@ -314,6 +314,14 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       const names = new Set([...containers.values()].map(({ state }) => state.name));
       for (const spec of specs) if (!names.has(spec.name)) add({ ...spec, project, service, status: 'created' });
     },
+    setRestartPolicy: async (id, { name, retries }) => {
+      requireUp();
+      const container = containers.get(id);
+      if (container === undefined) return 'gone';
+      container.state.restartPolicy = name;
+      container.state.restartRetries = name === 'on-failure' ? retries : 0;
+      return 'updated';
+    },
     volumes: async (names) => {
       requireUp();
       return names.map((name) => structuredClone(volumes.get(name) ?? null));

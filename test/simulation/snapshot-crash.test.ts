@@ -144,6 +144,7 @@ describe('restoring a snapshot', () => {
     if (found !== oldData && found !== newData) broken.push(`a mix:\n${found}`);
     for (const name of ['app', 'db'])
       if (at.world.fake.state(name)?.status !== 'exited') broken.push(`${name} was down and is not`);
+    if (at.world.fake.state('db')?.restartPolicy !== 'always') broken.push('a restart policy was not put back');
     return broken;
   };
 
@@ -157,6 +158,20 @@ describe('restoring a snapshot', () => {
 
   it('leaves all of the old or all of the new, never a mix, whatever dies', async () => {
     expect(await sweep(prepare, simulateRestore, judge)).toEqual([]);
+  });
+
+  it('is met by no engine that starts containers on half of it', async () => {
+    const engineRestarts = ({ world: { fake } }: SnapshotWorld): void => {
+      fake.goDown();
+      fake.comeUp();
+    };
+    // Before the exchange an engine may start what it always starts: then the restore is undone, or waits until it is down.
+    const judgeRestarted = async (at: SnapshotWorld): Promise<string[]> => {
+      const found = data(at);
+      const isWhole = found === oldData || found === newData;
+      return isWhole ? [] : [`a mix, while db is ${at.world.fake.state('db')?.status}:\n${found}`];
+    };
+    expect(await sweep(prepare, simulateRestore, judgeRestarted, engineRestarts)).toEqual([]);
   });
 
   it('is not misled by a folder that the engine has made in the middle of it', async () => {

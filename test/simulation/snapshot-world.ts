@@ -107,7 +107,10 @@ function processOf({ world, memory, debts }: SnapshotWorld, point: CrashPoint | 
   const { ports, life } = newProcess(world, point);
   const snapshotPorts: SnapshotPorts = {
     clock: ports.clock,
-    engine: { ...ports.engine, ...through(life, 'engine', pick(world.fake.engine, ['volumes', 'composeModel'])) },
+    engine: {
+      ...ports.engine,
+      ...through(life, 'engine', pick(world.fake.engine, ['volumes', 'composeModel', 'setRestartPolicy'])),
+    },
     disk: { ...through(life, 'disk', memory.disk), newId: memory.disk.newId },
     archiver: through(life, 'archiver', memory.archiver),
     debts: through(life, 'debts', debts.open()),

@@ -20,7 +20,7 @@ export function stackData(snapshots: VolumeSnapshots): DataPort {
       const prepared = await snapshots.prepare(stack);
       return {
         keep: async (reason, signal) => {
-          const captured = await prepared.capture({ reason, signal });
+          const captured = await prepared.capture({ reason, signal, pushToDisk: true });
           return { id: (await captured.keep()).id };
         },
       };

@@ -96,6 +96,14 @@ export function openEngineApi({
     recreate: async (service, options) => composeRecreate(commands, socketPath, service, options),
     volumes: async (names) => mapSideBySide(names, volume),
     composeModel: async (project) => readComposeModel(commands, socketPath, project),
+    setRestartPolicy: async (id, { name, retries }) => {
+      const body = { RestartPolicy: { Name: name, MaximumRetryCount: name === 'on-failure' ? retries : 0 } };
+      const path = `/containers/${encodeURIComponent(id)}/update`;
+      const answer = await http.call({ method: 'POST', path, body, boundMs: lookBoundMs });
+      if (answer.status === 404) return 'gone';
+      if (answer.status !== 200) throw refused(answer, 'change the restart policy of', id);
+      return 'updated';
+    },
     close: async () => http.close(),
   };
 }

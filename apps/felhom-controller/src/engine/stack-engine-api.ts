@@ -64,19 +64,12 @@ function imageCalls(http: EngineHttp): ImageCalls {
   };
 }
 
-type ContainerCalls = Pick<StackEngine, 'setRestartPolicy' | 'pinImage' | 'remove'>;
+type ContainerCalls = Pick<StackEngine, 'pinImage' | 'remove'>;
 
 function containerCalls(http: EngineHttp): ContainerCalls {
   const post = async (path: string, body: unknown, query?: Record<string, string>): Promise<EngineAnswer> =>
     http.call({ method: 'POST', path, body, boundMs: lookBoundMs, ...(query === undefined ? {} : { query }) });
   return {
-    setRestartPolicy: async (id, { name, retries }) => {
-      const body = { RestartPolicy: { Name: name, MaximumRetryCount: name === 'on-failure' ? retries : 0 } };
-      const answer = await post(`/containers/${encodeURIComponent(id)}/update`, body);
-      if (answer.status === 404) return 'gone';
-      if (answer.status !== 200) throw refused(answer, 'change the restart policy of', id);
-      return 'updated';
-    },
     pinImage: async ({ name, imageId, labels }) => {
       // An image without a command needs one to be created from; it never runs.
       const body = { Image: imageId, Cmd: ['true'], Labels: labels, HostConfig: { NetworkMode: 'none' } };

@@ -1,5 +1,5 @@
 import type { ComposeModel, ComposeProject } from './compose-model.ts';
-import type { Engine } from './engine.ts';
+import type { Engine, RestartPolicy } from './engine.ts';
 
 /** A volume as the engine keeps it. */
 export interface VolumeState {
@@ -15,6 +15,8 @@ export interface VolumeState {
 export interface VolumeEngine extends Engine {
   /** In the order asked; null: no such volume. */
   volumes(names: readonly string[]): Promise<(VolumeState | null)[]>;
+  /** `docker update --restart`: survives restarts of the engine, and starts nothing. */
+  setRestartPolicy(id: string, policy: { name: RestartPolicy; retries: number }): Promise<'updated' | 'gone'>;
   /** What Compose makes of a project's files, interpolated, every profile included. @throws Failure `operation_failed` with Compose's own words. */
   composeModel(project: ComposeProject): Promise<ComposeModel>;
 }

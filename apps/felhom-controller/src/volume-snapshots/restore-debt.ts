@@ -37,5 +37,13 @@ export const restoreDebt = z.object({
    */
   phase: z.enum(['unpacking', 'swapping', 'cleaning', 'undoing', 'undone']),
   items: z.array(swapItem),
+  /** Restart policies that are off meanwhile: the engine starts containers before recovery does. */
+  policies: z.array(
+    z.object({
+      id: path,
+      name: z.enum(['no', 'always', 'unless-stopped', 'on-failure']),
+      retries: z.number().int().nonnegative(),
+    }),
+  ),
 });
 export type RestoreDebt = z.infer<typeof restoreDebt>;

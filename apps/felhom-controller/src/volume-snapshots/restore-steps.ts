@@ -8,7 +8,7 @@ import { swapBack, swapIn } from './swap.ts';
  * The steps of a restore that may be taken again after any crash. A restore that lives takes the same ones.
  */
 
-type StepPorts = Pick<SnapshotPorts, 'disk' | 'debts'>;
+type StepPorts = Pick<SnapshotPorts, 'disk' | 'debts' | 'engine'>;
 
 /** From `swapping` on: everything into place, then the old goes. */
 export async function finishRestore(ports: StepPorts, debt: RestoreDebt): Promise<void> {
@@ -17,8 +17,9 @@ export async function finishRestore(ports: StepPorts, debt: RestoreDebt): Promis
   await cleanRestore(ports, debt);
 }
 
-/** All is in its place, old or new: what lies beside it goes, and the debt with it. */
-export async function cleanRestore({ disk, debts }: StepPorts, debt: RestoreDebt): Promise<void> {
+/** All is in its place, old or new: restart policies come back, what lies beside goes, and the debt with it. */
+export async function cleanRestore({ disk, debts, engine }: StepPorts, debt: RestoreDebt): Promise<void> {
+  for (const { id, name, retries } of debt.policies) await engine.setRestartPolicy(id, { name, retries });
   for (const item of debt.items) await removeTraces(disk, item);
   await debts.erase();
 }

@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path/posix';
 import { formatBytes } from '@felhom/cli/quantity.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import type { ContainerState } from '../engine/engine.ts';
 import type { Catalog } from './catalog.ts';
 import { type LookOptions, lookAtStack } from './look.ts';
 import type { Manifest } from './manifest.ts';
@@ -18,6 +19,7 @@ import { verifySnapshot } from './verify.ts';
  * - The debt is durable before the first thing is unpacked. While it says `unpacking` nothing of the stack was touched.
  * - It says `swapping` only once everything new is whole and durable: from then on the way leads forward, unless a
  *   rename fails, which turns all of them back.
+ * - Meanwhile no engine that comes up starts a container on data of which a part is exchanged: restart policies are off.
  */
 
 export async function restoreSnapshot(
@@ -40,7 +42,7 @@ export async function restoreSnapshot(
   if (targets.faults.length > 0) throw impossible(stack, id, targets.faults);
   requireUnshared(stack, look.containers, targets);
   await requireRoom(ports, stack, targets);
-  await exchange(ports, catalog, manifest, targets, options);
+  await exchange(ports, catalog, manifest, targets, { ...options, own: look.own });
   const kept = new Set(manifest.sources.map(({ name }) => name));
   const untouched = look.sources.sources.filter(({ name }) => !kept.has(name));
   return {
@@ -56,7 +58,7 @@ async function exchange(
   catalog: Catalog,
   manifest: Manifest,
   targets: RestoreTargets,
-  request: RestoreRequest,
+  request: RestoreRequest & { own: readonly ContainerState[] },
 ): Promise<void> {
   const items = [...targets.sources, ...targets.files].map(({ item }) => item);
   if (items.length === 0) return;
@@ -67,10 +69,14 @@ async function exchange(
     begun_at_ms: ports.clock.nowMs(),
     phase: 'unpacking',
     items,
+    policies: request.own
+      .filter(({ restartPolicy }) => restartPolicy !== 'no')
+      .map(({ id, restartPolicy, restartRetries }) => ({ id, name: restartPolicy, retries: restartRetries })),
   };
   await ports.debts.write(debt);
   try {
     await unpackAll(ports, catalog.folderOf(manifest.stack, manifest.id), targets, request);
+    for (const { id } of debt.policies) await ports.engine.setRestartPolicy(id, { name: 'no', retries: 0 });
     requireDown(debt.stack, await ports.engine.list(), `the restore of ${debt.stack}`);
     await ports.debts.write({ ...debt, phase: 'swapping' });
   } catch (error) {
