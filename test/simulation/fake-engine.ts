@@ -71,6 +71,7 @@ export interface FakeEngine {
   startByHand(name: string): void;
   stopByHand(name: string): void;
   pause(name: string): void;
+  setRestartPolicy(id: string, name: ContainerState['restartPolicy'], retries: number): boolean;
   /** Compose files from which `recreate` may make a service again: project/service → specs. */
   declare(project: string, service: string, specs: () => ContainerSpec[]): void;
   addVolume(volume: Partial<VolumeState> & { name: string }): void;
@@ -91,7 +92,10 @@ export interface FakeEngine {
 const neverMs = '0001-01-01T00:00:00Z';
 const firstRestartPauseMs = 100;
 
-export function fakeEngine(clock: VirtualClock): FakeEngine {
+export function fakeEngine(
+  clock: VirtualClock,
+  onStart: (state: ContainerState) => void = () => undefined,
+): FakeEngine {
   const containers = new Map<string, Container>();
   const declared = new Map<string, () => ContainerSpec[]>();
   const volumes = new Map<string, VolumeState>();
@@ -131,6 +135,7 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
     container.starts += 1;
     state.health = { ...state.health, status: behaviour.healthyAfterMs === null ? 'none' : 'starting' };
     emit(container, 'start');
+    onStart(copy(state));
     if (behaviour.runsForMs !== null) {
       container.endLife.push(clock.after(behaviour.runsForMs, () => endLife(container, container.behaviour.exitCode)));
     }
@@ -265,6 +270,8 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       if (container === undefined) return 'gone';
       await bounded(clock.sleep(container.behaviour.startMs), boundMs, 'start');
       requireUp();
+      // Removed meanwhile: the engine does one thing after the other to a container.
+      if (!containers.has(id)) return 'gone';
       const holders = container.state.namespacesOf.map((reference) => find(reference));
       if (holders.includes(undefined)) return 'gone';
       const { status } = container.state;
@@ -356,6 +363,12 @@ export function fakeEngine(clock: VirtualClock): FakeEngine {
       newLife(byName(name));
     },
     stopByHand: (name) => void beginStop(byName(name)),
+    setRestartPolicy: (id, name, retries) => {
+      const found = containers.get(id);
+      if (found === undefined) return false;
+      Object.assign(found.state, { restartPolicy: name, restartRetries: retries });
+      return true;
+    },
     pause: (name) => {
       byName(name).state.status = 'paused';
     },

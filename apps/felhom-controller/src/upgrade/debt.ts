@@ -37,6 +37,8 @@ export const oldService = z.object({
   /** It ran, or was in a crash loop. What was off is not brought up. */
   ran: z.boolean(),
   was_healthy: z.boolean(),
+  /** Others wait for it to complete: it ends with 0, and that is well. */
+  task: z.boolean(),
   /** Volumes without a name of their own, which only a container's mounts know. */
   anonymous: z.array(z.object({ volume: text, target: text })),
 });

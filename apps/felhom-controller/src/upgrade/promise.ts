@@ -67,6 +67,9 @@ function oldServices(look: StackLook): OldService[] {
       ran: own.some(ran),
       was_healthy:
         own.every(({ health }) => health.status !== 'unhealthy') && !own.some(({ status }) => status === 'restarting'),
+      task: look.containers.some(({ dependencies }) =>
+        dependencies.some((each) => each.service === name && each.condition === 'service_completed_successfully'),
+      ),
       anonymous: own.length === 1 && first !== undefined ? anonymousVolumes(first) : [],
     };
   });

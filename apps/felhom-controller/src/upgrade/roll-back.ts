@@ -156,7 +156,15 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
 
 function runs(service: string, containers: readonly ContainerState[]): boolean {
   const own = containers.filter((each) => each.service === service);
-  return own.length > 0 && own.every(({ status }) => status === 'running' || status === 'restarting');
+  return (
+    own.length > 0 &&
+    own.every((state) => state.status === 'running' || state.status === 'restarting' || hasEnded(state))
+  );
+}
+
+/** As in every resume: ran again, and is over by its own nature. */
+function hasEnded({ status, exitCode, restartPolicy }: ContainerState): boolean {
+  return status === 'exited' && exitCode === 0 && (restartPolicy === 'no' || restartPolicy === 'on-failure');
 }
 
 async function climbOld({ ports, debt, settings }: Transaction): Promise<LadderEnd> {
@@ -164,11 +172,11 @@ async function climbOld({ ports, debt, settings }: Transaction): Promise<LadderE
     stack: debt.stack,
     expected: debt.old
       .filter(({ ran }) => ran)
-      .map(({ name, image_id, was_healthy }) => ({
+      .map(({ name, image_id, was_healthy, task }) => ({
         service: name,
         imageId: image_id,
         healthy: was_healthy,
-        task: false,
+        task,
       })),
     probe: settings.policyOf(debt.stack).probe,
     bounds: settings.bounds,

@@ -1,7 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/other-debts.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
-import { commit } from './commit.ts';
+import { catchUp, commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
 import type { UpgradeDebtRead, UpgradePorts } from './ports.ts';
 import { owe, record, type Transaction, type UpgradeSettings } from './run.ts';
@@ -84,6 +84,7 @@ async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
     await commit(transaction);
     return { started: [], owed: [], failure: null };
   }
+  await record(transaction, catchUp);
   if (ageMs > settings.bounds.verifyLimitMs) return await verifyLate(transaction);
   try {
     await bringUpNew(transaction);

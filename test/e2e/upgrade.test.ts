@@ -1,0 +1,187 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Lab, openLab } from '../lab/lab.ts';
+import {
+  addShop,
+  editShop,
+  failing,
+  makeImage,
+  quickUpgrades,
+  serving,
+  standingOf,
+  upgradeTo,
+} from '../lab/upgrades.ts';
+
+/*
+ * Upgrades on a real engine: in the end the new version runs, healthy, or the old one with its data as it was.
+ */
+
+let lab: Lab;
+const old = { image: 'shop:1', status: 'running', schema: '1', hasRows: true, restart: 'unless-stopped', owed: [] };
+
+beforeAll(async () => {
+  lab = await openLab({ controller: { upgrade: quickUpgrades, agents: [] } });
+  await makeImage(lab, 'shop:1', { run: serving(1) });
+  await makeImage(lab, 'shop:2', { run: serving(2) });
+  await makeImage(lab, 'shop:ends', { run: failing(3, 0.5) });
+});
+afterAll(async () => await lab.close());
+
+describe('a real PostgreSQL', () => {
+  const db = (image: string): string => `
+services:
+  db:
+    image: ${image}
+    restart: unless-stopped
+    network_mode: none
+    command: ["-c", "unix_socket_directories=/tmp"]
+    volumes: ["data:/var/lib/postgresql/data"]
+    healthcheck:
+      test: ["CMD-SHELL", "/healthy"]
+      interval: 500ms
+      timeout: 2s
+      retries: 4
+      start_period: 15s
+volumes: { data: {} }
+`;
+  const ask = async (sql: string): Promise<string> =>
+    (await lab.engine.docker('exec', 'pg-db-1', 'psql', '-h', '127.0.0.1', '-U', 'postgres', '-qAtc', sql)).trim();
+  const migrating = (sql: string): string => `#!/bin/sh
+/usr/local/bin/postgres-entrypoint "$@" &
+trap 'kill -INT $!; wait $!; exit 0' INT TERM
+until psql -h 127.0.0.1 -U postgres -qc 'select 1' >/dev/null 2>&1; do sleep 0.1; done
+psql -h 127.0.0.1 -U postgres -qc "${sql}"
+wait $!
+`;
+  const isReady = '#!/bin/sh\nexec pg_isready -q -h 127.0.0.1 -U postgres\n';
+  const isNeverReady = '#!/bin/sh\n[ -e /run/never ]\n';
+
+  beforeAll(async () => {
+    const from = 'felhom/postgres:test';
+    await makeImage(lab, 'pg:1', { from, files: { healthy: isReady } });
+    const forward = 'alter table rows rename to orders; delete from orders where n > 1; create table migrated (n int)';
+    await makeImage(lab, 'pg:2-bad', { from, run: migrating(forward), files: { healthy: isNeverReady } });
+    await makeImage(lab, 'pg:2', {
+      from,
+      run: migrating('alter table rows add note text'),
+      files: { healthy: isReady },
+    });
+    await lab.addStack('pg', db('pg:1'));
+    await ask('create table rows (n bigint primary key); insert into rows select generate_series(1, 5000)');
+    await lab.inGuest(['upgrade', 'plan', 'pg', '--no-pull']);
+  });
+
+  it('is rolled back with the old data, every row, when its new image migrates forward and is not healthy then', async () => {
+    const compose = join(lab.guest, 'srv/pg/compose.yaml');
+    await writeFile(compose, db('pg:2-bad'));
+    const { code, result } = await upgradeTo(lab, 'pg');
+    expect(result).toMatchObject({ outcome: 'rolled_back', error: { code: 'rolled_back' } });
+    expect(code).toBe(3);
+    expect(await ask('select count(*), max(n) from rows')).toBe('5000|5000');
+    expect(await ask("select to_regclass('migrated') is null and to_regclass('orders') is null")).toBe('t');
+    expect(await readFile(compose, 'utf8')).toBe(db('pg:1'));
+    const alerts = await readdir(join(lab.guest, 'var/lib/felhom/alerts'));
+    const alert = JSON.parse(await readFile(join(lab.guest, 'var/lib/felhom/alerts', alerts[0] ?? ''), 'utf8'));
+    expect(alert.value).toMatchObject({ stack: 'pg', attempted: 'db=pg:2-bad', last_good: 'db=pg:1', recovered: true });
+  });
+
+  it('is held back then, until a person allows it', async () => {
+    await writeFile(join(lab.guest, 'srv/pg/compose.yaml'), db('pg:2-bad'));
+    const before = await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'pg-db-1');
+    const { code, result } = await upgradeTo(lab, 'pg');
+    expect(result).toMatchObject({ outcome: 'failed', error: { code: 'held_back' } });
+    expect(code).toBe(13);
+    expect(await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'pg-db-1')).toBe(before);
+    expect((await lab.inGuest(['upgrade', 'allow', 'pg'])).stdout).toContain('1 target(s) may be tried again');
+    expect((await lab.inGuest(['upgrade', 'plan', 'pg', '--no-pull'])).stdout).not.toContain('held back');
+  });
+
+  it('becomes a healthy new version, with every row', async () => {
+    await writeFile(join(lab.guest, 'srv/pg/compose.yaml'), db('pg:2'));
+    const { code, result } = await upgradeTo(lab, 'pg');
+    expect(result).toMatchObject({ outcome: 'success', error: null });
+    expect(result.rungs.map(({ name, result: rung }) => `${name} ${rung}`)).toEqual([
+      'containers passed',
+      'health passed',
+      'probe skipped',
+      'stable passed',
+      'disk passed',
+    ]);
+    expect(code).toBe(0);
+    expect(await ask('select count(*), count(note) from rows')).toBe('5000|0');
+  });
+
+  it('goes back all the same where a person says so, to the data as it was', async () => {
+    await ask('insert into rows values (9999)');
+    const end = await lab.inGuest(['upgrade', 'rollback', 'pg', '--json']);
+    expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'rolled_back', error: null });
+    expect(await ask('select count(*), max(n) from rows')).toBe('5000|5000');
+  });
+});
+
+describe('an image that', () => {
+  it.each([
+    ['ends after a while', 'shop:ends', async () => undefined],
+    [
+      'cannot be started',
+      'shop:no-such-program',
+      async () => {
+        await makeImage(lab, 'shop:base', { run: serving(9) });
+        await lab.engine.docker('create', '--name', 'half', '--entrypoint', '/no/such/program', 'shop:base');
+        await lab.engine.docker('commit', 'half', 'shop:no-such-program');
+        await lab.engine.docker('rm', 'half');
+      },
+    ],
+    [
+      'ends, with the old tag pruned meanwhile',
+      'shop:ends',
+      async () => void (await lab.engine.docker('rmi', '--force', 'shop:1')),
+    ],
+  ])('%s: the old version runs, with its data', async (title, image, arrange) => {
+    const name = title.replaceAll(/\W+/g, '-').toLowerCase();
+    await makeImage(lab, 'shop:1', { run: serving(1) });
+    await addShop(lab, name, 'shop:1');
+    await arrange();
+    await editShop(lab, name, image);
+    const { code, result } = await upgradeTo(lab, name);
+    expect(result).toMatchObject({ outcome: 'rolled_back' });
+    expect(code).toBe(3);
+    expect(await standingOf(lab, name)).toEqual(old);
+    await lab.engine.docker('compose', '-p', name, 'down', '--timeout', '1');
+  });
+
+  it('does not exist: nothing is stopped', async () => {
+    await makeImage(lab, 'shop:1', { run: serving(1) });
+    await addShop(lab, 'missing', 'shop:1');
+    const before = await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'missing-app-1');
+    await editShop(lab, 'missing', 'shop.invalid/shop:none');
+    const { code, result } = await upgradeTo(lab, 'missing');
+    expect(result).toMatchObject({ outcome: 'failed', error: { code: 'image_unavailable' } });
+    expect(code).toBe(3);
+    expect(await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'missing-app-1')).toBe(before);
+  });
+
+  it('took over the tag: the old one is put back by its id, and stays until a person decides', async () => {
+    await makeImage(lab, 'moved:latest', { run: serving(1) });
+    const id = (await lab.engine.docker('image', 'inspect', '--format', '{{.Id}}', 'moved:latest')).trim();
+    await addShop(lab, 'moved', 'moved:latest');
+    await lab.engine.docker('tag', 'shop:ends', 'moved:latest');
+    const { result } = await upgradeTo(lab, 'moved');
+    expect(result).toMatchObject({ outcome: 'rolled_back' });
+    expect(await standingOf(lab, 'moved')).toEqual({ ...old, image: id });
+    expect((await upgradeTo(lab, 'moved')).result).toMatchObject({ error: { code: 'held_back' } });
+  });
+});
+
+describe('what is in the way', () => {
+  it('is told before anything stops, all at once; --force goes past what is soft', async () => {
+    await makeImage(lab, 'shop:1', { run: serving(1) });
+    await addShop(lab, 'gated', 'shop:1');
+    await editShop(lab, 'gated', 'shop:2', '    labels: { felhom.upgrade: blocked }\n');
+    const { code, result } = await upgradeTo(lab, 'gated', ['--force']);
+    expect(result.error?.message).toContain('felhom.upgrade=blocked');
+    expect(code).toBe(13);
+    expect(await standingOf(lab, 'gated')).toEqual(old);
+  });
+});

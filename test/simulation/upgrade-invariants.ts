@@ -1,0 +1,128 @@
+import { upgradeMachine } from 'felhom-controller/upgrade/phases.ts';
+import type { FakeService } from './upgrade-engine.ts';
+import { simulateUpgradeRecovery } from './upgrade-recovery.ts';
+import { composePath, stack, type UpgradeScenario, type UpgradeWorld } from './upgrade-world.ts';
+
+/** Longer than anything may stay in flight. */
+const settledMs = 120_000;
+
+/** Everything that does not hold once all is over, in words. Lets time pass, and recovers once more. */
+export async function brokenUpgrade(
+  world: UpgradeWorld,
+  scenario: UpgradeScenario,
+  undisturbed: boolean,
+): Promise<string[]> {
+  await world.clock.pass(settledMs);
+  const is = whichVersion(world, scenario);
+  const broken = [...world.violations];
+  if (is === null) broken.push(`a mix: ${runningImages(world)}`);
+  if (undisturbed && is !== scenario.becomes) broken.push(`it became ${is ?? 'a mix'} instead of ${scenario.becomes}`);
+  if (is === 'new' && scenario.becomes === 'old') broken.push('a version that is not healthy was kept');
+  if (is !== null) broken.push(...wrongWith(world, scenario, is));
+  if (!world.debts.isEmpty()) broken.push('a debt remains');
+  if (world.lock.holder !== null) broken.push('the lock is still held');
+  broken.push(...wrongRecord(world, is));
+  const starts = startsOf(world);
+  const again = await simulateUpgradeRecovery(world);
+  if (again.end?.outcome !== 'nothing') broken.push(`a second recovery found something: ${again.end?.outcome}`);
+  if (startsOf(world) !== starts) broken.push('a second recovery started something');
+  return broken;
+}
+
+function imageIdOf(world: UpgradeWorld, scenario: UpgradeScenario, side: 'before' | 'after', service: string): string {
+  const ref = scenario[side][service]?.image ?? '';
+  // By the scenario, not by the names as they are now: those may have moved.
+  const id = scenario.images[ref]?.id ?? '';
+  return side === 'after' ? (world.tags.get(ref) ?? id) : id;
+}
+
+function whichVersion(world: UpgradeWorld, scenario: UpgradeScenario): 'new' | 'old' | null {
+  const fits = (side: 'before' | 'after'): boolean =>
+    Object.entries(scenario[side])
+      .filter(([name]) => isOn(scenario, name))
+      .every(([name]) => world.fake.state(`${stack}-${name}-1`)?.imageId === imageIdOf(world, scenario, side, name)) &&
+    Object.keys(scenario[side === 'before' ? 'after' : 'before'])
+      .filter((name) => scenario[side][name] === undefined)
+      .every((name) => world.fake.state(`${stack}-${name}-1`) === null);
+  if (fits('after')) return 'new';
+  return fits('before') ? 'old' : null;
+}
+
+function isOn({ off = [] }: UpgradeScenario, name: string): boolean {
+  return !off.includes(name);
+}
+
+function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | 'old'): string[] {
+  const broken: string[] = [];
+  const side = is === 'new' ? scenario.after : scenario.before;
+  for (const [name, service] of Object.entries(side)) {
+    const state = world.fake.state(`${stack}-${name}-1`);
+    const isTask = service.image === 'task';
+    if (isOn(scenario, name) && !isTask && state?.status !== 'running')
+      broken.push(`${name} is ${state?.status ?? 'gone'}`);
+    if (!isOn(scenario, name) && state?.status === 'running') broken.push(`${name} was off and runs`);
+    if (isOn(scenario, name) && state !== null && state.restartPolicy !== (service.restart ?? 'no'))
+      broken.push(`${name} has the restart policy ${state.restartPolicy}`);
+    broken.push(...wrongData(world, scenario, is, service));
+  }
+  const file = world.files.get(composePath);
+  if (
+    is === 'old' &&
+    world.alerts.length > 0 &&
+    scenario.remembered !== false &&
+    file !== JSON.stringify({ services: scenario.before })
+  )
+    broken.push('the Compose file of the old version was not put back');
+  return broken;
+}
+
+function wrongData(
+  world: UpgradeWorld,
+  scenario: UpgradeScenario,
+  is: 'new' | 'old',
+  { volume }: FakeService,
+): string[] {
+  if (volume === undefined) return [];
+  const found = world.volumes.get(volume);
+  const service = Object.entries(is === 'new' ? scenario.after : scenario.before).find(
+    ([, each]) => each.volume === volume,
+  );
+  const id = imageIdOf(world, scenario, is === 'new' ? 'after' : 'before', service?.[0] ?? '');
+  const schema = world.images.get(id)?.schema;
+  if (found === undefined) return [`the data of ${volume} is gone`];
+  const broken: string[] = [];
+  if (found.rows.join(' ') !== 'written before') broken.push(`rows of ${volume} are lost`);
+  if (found.schema !== schema)
+    broken.push(`the data of ${volume} has schema ${found.schema}, and its version ${schema}`);
+  return broken;
+}
+
+/** What the machine says fits to what is, and its history is a legal walk. */
+function wrongRecord(world: UpgradeWorld, is: 'new' | 'old' | null): string[] {
+  if (world.machineText === null) return [];
+  const now: { phase: string; history: { phase: string }[] } = JSON.parse(world.machineText);
+  const broken: string[] = [];
+  const before = ['idle', 'checking', 'staged'].includes(now.phase);
+  if (!upgradeMachine.isLegalWalk(now.history.map(({ phase }) => phase))) broken.push('its history is no legal walk');
+  if (is === 'new' && now.phase !== 'success') broken.push(`the new version runs, and its phase is ${now.phase}`);
+  if (is === 'old' && !before && now.phase !== 'failed' && now.phase !== 'rolled_back')
+    broken.push(`the old version runs, and its phase is ${now.phase}`);
+  if (now.phase === 'rolled_back' && world.alerts.length !== 1)
+    broken.push(`${world.alerts.length} alerts for one rollback`);
+  if (now.phase === 'rolled_back' && world.knownBad.length === 0) broken.push('what was rolled back is not held back');
+  return broken;
+}
+
+function runningImages(world: UpgradeWorld): string {
+  return world.fake
+    .running()
+    .map((name) => `${name}=${world.fake.state(name)?.imageId ?? ''}`)
+    .join(' ');
+}
+
+function startsOf(world: UpgradeWorld): string {
+  return world.fake
+    .running()
+    .map((name) => `${name} ${world.fake.starts(name)}`)
+    .join(' ');
+}
