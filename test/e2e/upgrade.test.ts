@@ -12,6 +12,7 @@ import {
   standingOf,
   upgradeTo,
 } from '../lab/upgrades.ts';
+import { waitUntil } from '../lab/wait-until.ts';
 
 /*
  * Upgrades on a real engine: in the end the new version runs, healthy, or the old one with its data as it was.
@@ -42,11 +43,25 @@ services:
       interval: 500ms
       timeout: 2s
       retries: 4
-      start_period: 15s
+      start_period: 3s
 volumes: { data: {} }
 `;
   const ask = async (sql: string): Promise<string> =>
     (await lab.engine.docker('exec', 'pg-db-1', 'psql', '-h', '127.0.0.1', '-U', 'postgres', '-qAtc', sql)).trim();
+  const reached = async (sql: string): Promise<boolean> => {
+    const said = await lab.engine.tryDocker(
+      'exec',
+      'pg-db-1',
+      'psql',
+      '-h',
+      '127.0.0.1',
+      '-U',
+      'postgres',
+      '-qAtc',
+      sql,
+    );
+    return said.code === 0 && said.stdout.trim() !== '';
+  };
   const migrating = (sql: string): string => `#!/bin/sh
 /usr/local/bin/postgres-entrypoint "$@" &
 trap 'kill -INT $!; wait $!; exit 0' INT TERM
@@ -75,7 +90,15 @@ wait $!
   it('is rolled back with the old data, every row, when its new image migrates forward and is not healthy then', async () => {
     const compose = join(lab.guest, 'srv/pg/compose.yaml');
     await writeFile(compose, db('pg:2-bad'));
+    const migrated = waitUntil(
+      'the new image has migrated',
+      async () => await reached("select to_regclass('migrated')"),
+      {
+        boundMs: 60_000,
+      },
+    );
     const { code, result } = await upgradeTo(lab, 'pg');
+    await migrated;
     expect(result).toMatchObject({ outcome: 'rolled_back', error: { code: 'rolled_back' } });
     expect(code).toBe(3);
     expect(await ask('select count(*), max(n) from rows')).toBe('5000|5000');

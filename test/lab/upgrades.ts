@@ -23,10 +23,10 @@ export async function makeImage(
 ): Promise<string> {
   const folder = join(lab.folder, 'images', tag.replaceAll(/[^a-z0-9]/g, '-'));
   await mkdir(folder, { recursive: true });
-  const all = { ...files, ...(run === undefined ? {} : { run }) };
+  const all = { ...files, ...(run === undefined ? {} : { 'start-app': run }) };
   for (const [name, text] of Object.entries(all)) await writeFile(join(folder, name), text, { mode: 0o755 });
   const copies = Object.keys(all).map((name) => `COPY ${name} /${name}`);
-  const start = run === undefined ? [] : ['ENTRYPOINT ["/bin/sh", "/run"]'];
+  const start = run === undefined ? [] : ['ENTRYPOINT ["/bin/sh", "/start-app"]'];
   // One image is another only by what is in it: the label keeps two tags of the same script apart.
   const lines = [`FROM ${from}`, `LABEL felhom.made-as=${tag}`, ...copies, ...start];
   await writeFile(join(folder, 'Dockerfile'), `${lines.join('\n')}\n`);
