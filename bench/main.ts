@@ -2,6 +2,7 @@
 const benches: Readonly<Record<string, () => Promise<unknown>>> = {
   downtime: async () => (await import('./downtime.ts')).measureDowntime(),
   snapshot: async () => (await import('./snapshot.ts')).measureSnapshot(),
+  reconcile: async () => (await import('./reconcile.ts')).measureReconcile(),
   startup: async () => (await import('./startup.ts')).measureStartup(),
 };
 

@@ -43,7 +43,12 @@ find_missing_packages() {
       ;;
   esac
   case $1 in
-    bench) [ -d /usr/lib/python3/dist-packages/proxmoxer ] || missing="$missing python3-proxmoxer" ;;
+    bench)
+      # Debian only recommends the module by which proxmoxer speaks HTTP.
+      for module in proxmoxer requests; do
+        [ -d "/usr/lib/python3/dist-packages/$module" ] || missing="$missing python3-$module"
+      done
+      ;;
   esac
   missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
   missing=${missing% }

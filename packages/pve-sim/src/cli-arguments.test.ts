@@ -17,6 +17,16 @@ describe('the command line', () => {
     expect(guest.commands).toEqual({ start: 'echo a,b; true', stop: 'sleep 1' });
   });
 
+  it('makes many guests of a range', () => {
+    const { guests } = readArguments(['--state', 'st', '--guest', '1000-1002=/many,stopped'], '/');
+    expect(guests.map(({ vmid, dir, running }) => [vmid, dir, running])).toEqual([
+      [1000, '/many', false],
+      [1001, '/many', false],
+      [1002, '/many', false],
+    ]);
+    expect(() => readArguments(['--state', 'st', '--guest', '1002-1000=/many'], '/')).toThrow('comes before');
+  });
+
   it('reads what a storage is', () => {
     expect(parseStorage('pbs=/p,kind=pbs,prune=keep-last=3,keep-daily=2', '/')).toMatchObject({
       kind: 'pbs',

@@ -56,7 +56,7 @@ export function readArguments(argv: readonly string[], base: string): PveSimOpti
     listen: values.listen,
     state: resolve(base, values.state),
     node: values.node,
-    guests: values.guest.map((text) => parseGuest(text, base)),
+    guests: values.guest.flatMap((text) => parseGuests(text, base)),
     storages: values.storage.map((text) => parseStorage(text, base)),
     delays: values.delays === 'recorded' ? recordedDelays : noDelays,
     authDelayMs,
@@ -64,6 +64,15 @@ export function readArguments(argv: readonly string[], base: string): PveSimOpti
     ...(conf === undefined ? {} : { vzdumpConf: resolve(base, conf) }),
     ...tokens,
   };
+}
+
+/** One guest, or as many as `1000-1999=DIR[,…]` says, which share a folder: good for lists and configurations, not for backups. */
+function parseGuests(text: string, base: string): GuestSpec[] {
+  const range = /^([1-9]\d{2,8})-([1-9]\d{2,8})(=.*)$/s.exec(text);
+  if (range === null) return [parseGuest(text, base)];
+  const [first, last] = [Number(range[1]), Number(range[2])];
+  if (last < first) throw new Error(`--guest ${text}: ${last} comes before ${first}`);
+  return Array.from({ length: last - first + 1 }, (_, at) => parseGuest(`${first + at}${range[3]}`, base));
 }
 
 /** `101=DIR[,kind=qemu][,name=N][,stopped][,start=CMD]…`; a command may hold commas, as long as no known key follows one. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { readJson, withFileLock, writeJson } from './state/files.ts';
+import { cachedJson, withFileLock, writeJson } from './state/files.ts';
 
 const match = {
   /** HTTP method; any when absent. */
@@ -80,7 +80,8 @@ export interface Faults {
 export function openFaults(state: string): Faults {
   const path = join(state, 'faults.json');
   const lock = join(state, 'locks', 'faults');
-  const read = (): z.infer<typeof faultFile> => readJson(path, faultFile) ?? { next: 1, clearings: 0, orders: [] };
+  const readFile = cachedJson(faultFile);
+  const read = (): z.infer<typeof faultFile> => readFile(path) ?? { next: 1, clearings: 0, orders: [] };
   const isNamed = <N extends FaultName>(order: FaultOrder, name: N): order is FaultOf<N> => order.fault === name;
 
   const find = <N extends FaultName>(

@@ -108,7 +108,8 @@ function guestsOfOurs({ name, cluster, guestSpecs }: SimNode): readonly GuestSpe
 
 /** Where the folder of a guest cannot be snapshotted a copy serves, which is good for a demonstration and for nothing that is timed. */
 async function warnOfCopies(node: SimNode): Promise<void> {
-  for (const { vmid, dir } of node.guests.list()) {
+  const dirs = new Map(node.guests.list().map(({ vmid, dir }) => [dir, vmid]));
+  for (const [dir, vmid] of dirs) {
     if (existsSync(dir) && (await isSubvolume(dir))) continue;
     node.warn(`${dir} (guest ${vmid}) is no btrfs subvolume: its snapshots are copies; never benchmark them`);
   }

@@ -1,7 +1,7 @@
 import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GuestSpec } from '../options.ts';
-import { isMissing, readJson, withFileLock, writeJson } from '../state/files.ts';
+import { cachedJson, isMissing, readJson, withFileLock, writeJson } from '../state/files.ts';
 import { digestOf } from './guest-config.ts';
 import { type GuestRecord, guestRecord, newGuest } from './guest-record.ts';
 
@@ -30,13 +30,15 @@ export interface GuestPlace {
 export function openGuests({ folder, locks, written, removed }: GuestPlace): GuestStore {
   const fileOf = (vmid: number): string => join(folder, `${vmid}.json`);
   const alone = <T>(vmid: number, body: () => T): T => withFileLock(join(locks, `guest-${vmid}`), body);
-  const get = (vmid: number): GuestRecord | null => readJson(fileOf(vmid), guestRecord);
+  const read = cachedJson(guestRecord);
+  const get = (vmid: number): GuestRecord | null => read(fileOf(vmid));
   return {
     get,
     list: () => listVmids(folder).flatMap((vmid) => get(vmid) ?? []),
     update: (vmid, change) =>
       alone(vmid, () => {
-        const guest = get(vmid);
+        // Read anew: what `change` does to it must not show before it is written.
+        const guest = readJson(fileOf(vmid), guestRecord);
         if (guest === null) throw new Error(`guest ${vmid} is gone`);
         const before = written === undefined ? '' : digestOf(guest);
         const result = change(guest);

@@ -1,4 +1,4 @@
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ZodType } from 'zod';
 import { isAlive, markOf } from './processes.ts';
@@ -28,6 +28,24 @@ export function readText(path: string): string | null {
 export function readJson<T>(path: string, schema: ZodType<T>): T | null {
   const text = readText(path);
   return text === null ? null : schema.parse(JSON.parse(text));
+}
+
+/**
+ * Reads a file that is asked for again and again, and parses it again only when it was replaced: `writeWhole` gives it
+ * another inode each time. The answer is shared: nobody may change it.
+ */
+export function cachedJson<T>(schema: ZodType<T>): (path: string) => T | null {
+  const known = new Map<string, { mark: string; value: T | null }>();
+  return (path) => {
+    const seen = statSync(path, { throwIfNoEntry: false });
+    if (seen === undefined) return null;
+    const mark = `${seen.ino} ${seen.size} ${seen.mtimeMs} ${seen.ctimeMs}`;
+    const last = known.get(path);
+    if (last?.mark === mark) return last.value;
+    const value = readJson(path, schema);
+    known.set(path, { mark, value });
+    return value;
+  };
 }
 
 export function writeJson(path: string, value: unknown): void {
