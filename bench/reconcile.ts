@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { median, round } from './median.ts';
 import { bareScript } from './reconcile/bare.ts';
-import { ourPass } from './reconcile/our-pass.ts';
+import { type OurPass, ourPass } from './reconcile/our-pass.ts';
 import { type ManyGuests, startManyGuests } from './reconcile/simulated-node.ts';
 
 const sizes = [10, 100, 1_000] as const;
@@ -76,7 +76,7 @@ async function measureSize(folder: string, node: ManyGuests, guests: number) {
       ratios.push(our / other);
     }
     const proxmoxerMs = median(askByProxmoxer(node, vmids)) * 1_000;
-    const heapBytes = await heapOf(async () => await ours.run());
+    const heapBytes = await heapOf(ours);
     return {
       bare: { ratio: round(median(ratios), 3), ours_ms: round(median(oursMs), 1), bare_ms: round(median(bareMs), 1) },
       proxmoxer: { ratio: round(median(oursMs) / proxmoxerMs, 3), proxmoxer_ms: round(proxmoxerMs, 1) },
@@ -107,8 +107,8 @@ function askByProxmoxer(node: ManyGuests, vmids: readonly number[]): number[] {
   return JSON.parse(end.stdout) as number[];
 }
 
-/** Bytes alive on the heap while what `work` answered is still held, against before. */
-async function heapOf(work: () => Promise<unknown>): Promise<number> {
+/** Bytes alive on the heap at the end of a pass, with all that it holds, against just before it. */
+async function heapOf(ours: OurPass): Promise<number> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   const alive = (): number => {
@@ -116,9 +116,11 @@ async function heapOf(work: () => Promise<unknown>): Promise<number> {
     collect();
     return process.memoryUsage().heapUsed;
   };
+  let atEnd = 0;
+  ours.atEnd = () => {
+    atEnd = alive();
+  };
   const before = alive();
-  const held = await work();
-  const after = alive();
-  if (held === undefined) throw new Error('nothing is held');
-  return after - before;
+  await ours.run();
+  return atEnd - before;
 }

@@ -10,6 +10,8 @@ import type { ManyGuests } from './simulated-node.ts';
 export interface OurPass {
   /** One pass in which nothing is to be done: files of guests read, node looked at, planned, put on record. */
   run(): Promise<PassReport>;
+  /** Called near the end of every pass, when the declaration, what was observed, plan and report are all alive. */
+  atEnd: () => void;
   reads: number;
   close(): Promise<void>;
 }
@@ -34,10 +36,17 @@ export async function ourPass(folder: string, node: ManyGuests, vmids: readonly 
   const onFatal = (failure: Error): never => {
     throw failure;
   };
-  const { ports, limits, close } = await openReconcile(config, { log: silentLog, onFatal });
-  return {
+  const { ports: open, limits, close } = await openReconcile(config, { log: silentLog, onFatal });
+  // The clock is asked for the last time when the report is made.
+  const nowMs = (): number => {
+    ours.atEnd();
+    return open.clock.nowMs();
+  };
+  const ports = { ...open, clock: { ...open.clock, nowMs } };
+  const ours: OurPass = {
     reads: limits.configReads,
     close,
+    atEnd: () => undefined,
     run: async () => {
       const report = await runPass(ports, {
         limits,
@@ -52,4 +61,5 @@ export async function ourPass(folder: string, node: ManyGuests, vmids: readonly 
       return report;
     },
   };
+  return ours;
 }

@@ -33,3 +33,14 @@ export function lockedSince(before: LastPass | null): (vmid: number, lock: strin
     return known === undefined ? null : Date.parse(known.since);
   };
 }
+
+/** A record that says the same but for its times is written anew only when it is older than this. */
+const freshMs = 60_000;
+
+/** Whether `now` is worth a write: a pass every 30 s that finds all well need not wear out a disk. Pure. */
+export function isWorthWriting(before: LastPass | null, now: LastPass): boolean {
+  if (before === null || Date.parse(now.ended_at) - Date.parse(before.ended_at) >= freshMs) return true;
+  const lasting = ({ outcome, declared, guests, locks }: LastPass): string =>
+    JSON.stringify([outcome, declared, guests, locks]);
+  return lasting(now) !== lasting(before);
+}

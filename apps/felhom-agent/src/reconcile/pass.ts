@@ -3,7 +3,7 @@ import { convergeGuest, type GuestWork } from './converge-guest.ts';
 import { describeAction } from './describe-action.ts';
 import type { GuestBackoff } from './guest-backoff.ts';
 import { places } from './in-parallel.ts';
-import { type LastPass, lockedSince } from './last-pass.ts';
+import { isWorthWriting, type LastPass, lockedSince } from './last-pass.ts';
 import type { Actual, Desired, DesiredGuest, GuestPlan, Plan, PlanOptions } from './model.ts';
 import { observe } from './observe.ts';
 import { planGuests } from './plan.ts';
@@ -68,9 +68,11 @@ export async function runPass(ports: ReconcilePorts, options: PassOptions): Prom
   const locks = [...actual.guests.values()].flatMap(({ vmid, lock, lockedSinceMs: sinceMs }) =>
     lock === null || sinceMs === null ? [] : [{ vmid, lock, sinceMs }],
   );
-  await memory
-    .write(rememberPass(report, locks, before))
-    .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));
+  const pass = rememberPass(report, locks, before);
+  if (isWorthWriting(before, pass))
+    await memory
+      .write(pass)
+      .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));
   return report;
 }
 
