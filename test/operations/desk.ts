@@ -45,7 +45,8 @@ export interface Desk {
 }
 
 export async function openDesk(options: NodeOptions = {}): Promise<Desk> {
-  const node = await openNode({ gate: 'log', ...options });
+  const gate = options.gate ?? 'log';
+  const node = await openNode({ ...options, gate });
   const { folder, sim } = node;
   const config = join(folder, 'agent.yaml');
   const key = join(folder, 'anna.key');
@@ -68,7 +69,7 @@ export async function openDesk(options: NodeOptions = {}): Promise<Desk> {
     return { code, ...texts, json };
   };
   await mkdir(join(folder, 'signers'), { mode: 0o700 });
-  await writeConfig(node, config);
+  await writeConfig(node, config, gate);
   const made = await program('operation', 'keygen', '--out', key, '--name', 'anna', '--json');
   await writeFile(join(folder, 'signers/anna.pub'), `# of the test\n${String(made.json['public_key'])}\n`, {
     mode: 0o600,
@@ -129,7 +130,7 @@ export async function openDesk(options: NodeOptions = {}): Promise<Desk> {
   };
 }
 
-async function writeConfig({ folder, sim, socket }: SimulatedNode, file: string): Promise<void> {
+async function writeConfig({ folder, sim, socket }: SimulatedNode, file: string, gate: 'hook' | 'log'): Promise<void> {
   await writeFile(join(folder, 'pve-token'), sim.token, { mode: 0o600 });
   const config = {
     node: sim.node,
@@ -139,7 +140,7 @@ async function writeConfig({ folder, sim, socket }: SimulatedNode, file: string)
     socket,
     guests: join(folder, 'guests.d'),
     vzdump_conf: join(folder, 'vzdump.conf'),
-    gate: 'log',
+    gate,
     signers: join(folder, 'signers'),
     defaults: { backup: { storage: 'bk' } },
     bounds: quickBounds,

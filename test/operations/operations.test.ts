@@ -168,6 +168,23 @@ describe('restoring over a guest', () => {
     }
   });
 
+  it('goes the same way while serve runs and vzdump calls our hook', async () => {
+    const volid = await prepared({ gate: 'hook' });
+    const serving = await desk.background('serve');
+    await until('serve answers', async () => (await desk.run('guest', 'list')).code === 0);
+    await nextSecond();
+    const answer = await desk.apply(await desk.sign('guest-restore', '--volid', volid, '--start'));
+    expect(answer).toMatchObject({ ...done, json: { notes: [] } });
+    expect(await textOf(join(desk.files, 'data'))).toBe('of 101\n');
+    await until('the guest runs', async () => (await desk.pve.guests.status(desk.guest)).running);
+    const kept = (await desk.pve.storage.backups('bk')).find((item) => item.volid !== volid);
+    expect(kept).toMatchObject({ protected: true });
+    await serving.stop(5_000);
+    const log = await textOf(join(desk.folder, 'background.log'));
+    expect(log).toContain('serving');
+    expect(log).not.toContain('ALERT');
+  });
+
   it('is refused for an archive that cannot be read to its end', async () => {
     const volid = await prepared();
     const file = await desk.sign('guest-restore', '--volid', volid);

@@ -1,5 +1,14 @@
+import { applyOperation } from 'felhom-agent/operations/apply.ts';
 import { expect, it } from 'vitest';
-import { commonFields, type Fields, operations, operationWorld, signed, type World } from './operation-world.ts';
+import {
+  commonFields,
+  type Fields,
+  operations,
+  operationWorld,
+  signed,
+  signers,
+  type World,
+} from './operation-world.ts';
 
 const envelopeOf = (name: keyof typeof operations, more: Fields = {}): Buffer =>
   signed({ ...operations[name], ...commonFields(), ...more });
@@ -104,4 +113,36 @@ it('what has expired is forgotten only when every clock that will be believed kn
   expect(await world.process(null).apply(envelopeOf('backup-delete'))).toMatchObject({
     refusal: { reason: 'expired' },
   });
+});
+
+it('whoever ends the command while the present guest is backed up ends it there: the guest is not overwritten', async () => {
+  const world = operationWorld();
+  const stop = new AbortController();
+  world.clock.after(1_000, () => stop.abort());
+  const { ports } = world.process(null);
+  const options = { signers, lockTimeoutMs: 5_000, signal: stop.signal };
+  const applied = await world.clock.run(applyOperation(ports, envelopeOf('guest-restore'), options));
+  expect(applied).toMatchObject({ kind: 'acted', operation: { outcome: null } });
+  await world.clock.pass(60_000);
+  expect(await world.process(null).recover()).toMatchObject([
+    { outcome: 'interrupted', reason: expect.stringContaining('the guest was not touched') },
+  ]);
+  expect(world.node.asked).toEqual(['safety-backup']);
+});
+
+it('a command that was ended before it asked for anything asks for nothing', async () => {
+  const world = operationWorld();
+  const { ports } = world.process(null);
+  const options = { signers, lockTimeoutMs: 5_000, signal: AbortSignal.abort() };
+  const applied = await world.clock.run(applyOperation(ports, envelopeOf('guest-destroy'), options));
+  expect(applied).toMatchObject({ kind: 'acted', operation: { outcome: 'interrupted' } });
+  expect(world.node.asked).toEqual([]);
+});
+
+it('the answer under a known idempotency key is looked for where its process died', async () => {
+  const world = operationWorld();
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  const again = await world.process(null).apply(envelopeOf('backup-delete', { nonce: 'ef'.repeat(16) }));
+  expect(again).toMatchObject({ kind: 'earlier', operation: { outcome: 'done' } });
+  expect(world.node.asked).toEqual(['delete-backup']);
 });

@@ -1,4 +1,4 @@
-import { watchSignals } from '@felhom/cli/signals.ts';
+import { Interruption, watchSignals } from '@felhom/cli/signals.ts';
 import { Failure, failures } from '@felhom/kernel/failure.ts';
 import { loadAgentConfig } from '../load-config.ts';
 import { applyOperation } from '../operations/apply.ts';
@@ -28,7 +28,7 @@ export async function operationApply(
   try {
     const applied = await applyOperation(ports, bytes, { signers, lockTimeoutMs, signal: signals.stop });
     if (applied.kind === 'refused') throw refusalFailure(applied.refusal);
-    report(context, applied.operation, { earlier: applied.kind === 'earlier', stopped: signals.stop.aborted });
+    report(context, applied.operation, { earlier: applied.kind === 'earlier', stop: signals.stop });
   } finally {
     signals.dispose();
     await close();
@@ -38,9 +38,9 @@ export async function operationApply(
 function report(
   context: CommandContext,
   operation: Operation,
-  { earlier, stopped }: { earlier: boolean; stopped: boolean },
+  { earlier, stop }: { earlier: boolean; stop: AbortSignal },
 ): void {
-  const failure = failureOf(operation, stopped);
+  const failure = failureOf(operation, stop);
   const document = {
     schema: 'felhom.operation/1',
     ...operationRow(operation),
@@ -56,11 +56,11 @@ function report(
 }
 
 /** Anything but `done`, as a failure; null for `done`. */
-function failureOf({ id, outcome, reason, payload }: Operation, stopped: boolean): Failure | null {
+function failureOf({ id, outcome, reason, payload }: Operation, stop: AbortSignal): Failure | null {
   const what = describeOperation(payload);
   if (outcome === 'done') return null;
   if (outcome === null) {
-    return new Failure(stopped ? 'interrupted' : 'pve_unreachable', {
+    return new Failure(codeOfOpen(stop), {
       message: `whether it was done is not known yet: ${what}; the task, if there is one, goes on`,
       hint: `felhom-agent operation list shows ${id}; the next apply for this guest, and serve, look again.`,
       reason: 'open',
@@ -71,4 +71,10 @@ function failureOf({ id, outcome, reason, payload }: Operation, stopped: boolean
     hint: 'It is not tried again. Look at the target (felhom-agent operation verify FILE), then sign anew what you mean.',
     reason: outcome,
   });
+}
+
+/** Why the end is not known: somebody ended the command, or PVE does not tell. */
+function codeOfOpen({ aborted, reason }: AbortSignal): 'interrupted' | 'terminated' | 'pve_unreachable' {
+  if (!aborted) return 'pve_unreachable';
+  return reason instanceof Interruption && reason.signal === 'SIGTERM' ? 'terminated' : 'interrupted';
 }

@@ -38,6 +38,8 @@ export async function applyOperation(
   if (document.kind === 'refused') return document;
   const { payload } = document;
   const first = await admitNow(ports, payload);
+  if (first.kind === 'earlier')
+    return { kind: 'earlier', operation: await lookedAfter(ports, first.operation, options.signal) };
   if (first.kind !== 'admitted') return first;
   const lane = await waitForLane(ports, payload.vmid, options);
   if (lane === null) return no('lane_busy', `another process of felhom works on guest ${payload.vmid}`);
@@ -49,6 +51,18 @@ export async function applyOperation(
     const accepted = await accept(ports, document, target);
     if (accepted.kind !== 'accepted') return accepted;
     return { kind: 'acted', operation: await performOperation(ports, accepted.operation, options.signal) };
+  } finally {
+    await lane.release();
+  }
+}
+
+/** An earlier operation, resolved where its process is dead and PVE tells what became of it. */
+async function lookedAfter(ports: OperationPorts, earlier: Operation, signal?: AbortSignal): Promise<Operation> {
+  const lane = isOpen(earlier) ? await ports.lanes.tryGuest(earlier.payload.vmid) : null;
+  if (lane === null) return earlier;
+  try {
+    const settled = await recoverGuest(ports, earlier.payload.vmid, signal);
+    return settled.find(({ id }) => id === earlier.id) ?? earlier;
   } finally {
     await lane.release();
   }

@@ -22,6 +22,7 @@ export async function performOperation(
 ): Promise<Operation> {
   let operation = accepted;
   for (const act of actsOf(accepted)) {
+    if (signal?.aborted === true) break;
     const refusal =
       operation.steps.length === 0
         ? null
