@@ -1,9 +1,14 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { PveError } from '@felhom/proxmox/errors.ts';
 import { runPass } from 'felhom-agent/reconcile/pass.ts';
 import type { ReconcilePorts } from 'felhom-agent/reconcile/ports.ts';
 import type { PassReport } from 'felhom-agent/reconcile/report.ts';
+import { openGuestsState } from 'felhom-agent/serve/guests-state.ts';
+import { guestsFile, lanesFolder } from 'felhom-agent/state-files.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openReconcileRig, type ReconcileRig, type ReconcileRigOptions } from './reconcile-rig.ts';
+import { until } from './rig.ts';
 
 let rig: ReconcileRig;
 const open = async (options: ReconcileRigOptions): Promise<ReconcileRig> => {
@@ -197,6 +202,23 @@ describe('somebody else at the same guest', () => {
       },
     }));
     expect(report).toMatchObject({ outcome: 'refused', refused: { would_stop: vmids } });
+    expect(tasks()).toEqual([]);
+  });
+
+  it('a guest that a person took while the pass waited for its lock is left to that person', async () => {
+    const { pass, sim, config, tasks } = await open({ guests: [stopped] });
+    sim.guests.update(101, (guest) => {
+      guest.lock = 'backup';
+    });
+    const waiting = pass({ lockTimeoutMs: 10_000 });
+    const lane = join(lanesFolder(config.state), 'guest-101.lock');
+    await until('the pass has come to the guest', () => existsSync(lane));
+    const guests = await openGuestsState(guestsFile(config.state), () => []);
+    await guests.set(101, { hold: { reason: 'migration', at: new Date().toISOString() } });
+    sim.guests.update(101, (guest) => {
+      delete guest.lock;
+    });
+    expect(await waiting).toMatchObject({ guests: [{ outcome: 'held', reason: 'migration', actions: [] }] });
     expect(tasks()).toEqual([]);
   });
 

@@ -186,6 +186,7 @@ export class ReconcileWorld {
         tryMutation: async () => ({ release: async () => undefined }),
       },
       openJobs: async () => new Map(),
+      heldNow: async () => null,
       changes: { begin: async () => ({ unchanged: () => false, conclude: () => undefined }) },
       memory: {
         read: async () => this.memory,

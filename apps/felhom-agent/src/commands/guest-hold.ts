@@ -1,7 +1,8 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import { fileLanes } from '../lanes/lanes.ts';
 import { loadConfig } from '../load-config.ts';
 import { type GuestEntry, openGuestsState } from '../serve/guests-state.ts';
-import { guestsFile } from '../state-files.ts';
+import { guestsFile, lanesFolder } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 import { guestRow } from './guest.ts';
 import { askServe } from './host-client.ts';
@@ -12,6 +13,7 @@ export async function guestHold(context: CommandContext, vmid: number, reason: s
   const hold = { reason, at: new Date().toISOString() };
   await change(config, { vmid, verb: 'hold', body: { reason }, entry: { hold } });
   if (!guests.has(vmid)) context.reporter.say(`guest ${vmid} has no file in ${config.guests}`);
+  await sayWhoIsAtWork(context, config.state, vmid);
   context.reporter.result(
     { schema: 'felhom.hold/1', vmid, held: true, reason } as const,
     () =>
@@ -28,6 +30,17 @@ export async function guestRelease(context: CommandContext, vmid: number): Promi
   context.reporter.result(
     { schema: 'felhom.hold/1', vmid, held: inFile !== null, reason: inFile } as const,
     () => `guest ${vmid} is released${still}`,
+  );
+}
+
+/** Nothing new is begun on a guest on hold; what is under way comes to its end. */
+async function sayWhoIsAtWork(context: CommandContext, state: string, vmid: number): Promise<void> {
+  const lanes = fileLanes(lanesFolder(state), 'guest hold');
+  const lane = await lanes.tryGuest(vmid);
+  if (lane !== null) return await lane.release();
+  const who = await lanes.guestHolder(vmid);
+  context.reporter.say(
+    `something of ours is still under way on guest ${vmid}${who === null ? '' : ` (${who})`} and comes to its end; nothing more is begun`,
   );
 }
 

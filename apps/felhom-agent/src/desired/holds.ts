@@ -11,14 +11,17 @@ export function withHolds(provider: DesiredProvider, file: StateFile<GuestsFile>
   return {
     read: async () => {
       const desired = await provider.read();
-      const { guests } = await readGuests(file);
-      const reasons = new Map(
-        guests.flatMap(({ vmid, hold }) => (hold === null ? [] : [[vmid, hold.reason] as const])),
-      );
+      const reasons = await readHolds(file);
       return {
         ...desired,
         guests: desired.guests.map((guest) => ({ ...guest, held: reasons.get(guest.vmid) ?? guest.held })),
       };
     },
   };
+}
+
+/** The guests on hold at this moment, and why. @throws Failure `state_unreadable`, `state_newer` */
+export async function readHolds(file: StateFile<GuestsFile>): Promise<ReadonlyMap<number, string>> {
+  const { guests } = await readGuests(file);
+  return new Map(guests.flatMap(({ vmid, hold }) => (hold === null ? [] : [[vmid, hold.reason] as const])));
 }

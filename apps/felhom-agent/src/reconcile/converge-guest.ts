@@ -175,7 +175,9 @@ async function lookAndPlan(
     elsewhere: new Map(elsewhere === null ? [] : [[declared.vmid, elsewhere]]),
   };
   const openJobs = await ports.openJobs();
-  const desired: Desired = { guests: [declared], problems: [], version: null };
+  // The pass may have waited for minutes since it was planned: a person who took the guest meanwhile has it.
+  const held = (await ports.heldNow(declared.vmid)) ?? declared.held;
+  const desired: Desired = { guests: [{ ...declared, held }], problems: [], version: null };
   const options = { ...allowed, allowStops: 1, openJobs, nowMs, stuckAfterMs: limits.stuckMs };
   const [plan] = planGuests(desired, actual, options).guests;
   if (plan === undefined) throw new Error(`guest ${declared.vmid} has no plan`);

@@ -22,6 +22,8 @@ export interface ReconcilePorts {
   lanes: MutationLanes;
   /** Guests with a backup under way from the moment its gate opens, and its job: a held lane, whoever lives. */
   openJobs: () => Promise<ReadonlyMap<number, string>>;
+  /** Why a person keeps this guest at this moment; null where nobody does. */
+  heldNow: (vmid: number) => Promise<string | null>;
   memory: PassMemory;
   clock: Clock;
   newId: () => string;

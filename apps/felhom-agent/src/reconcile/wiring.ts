@@ -6,11 +6,12 @@ import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import type { Failure } from '@felhom/kernel/failure.ts';
 import { openJobsIn } from '../backup/open-jobs.ts';
 import type { AgentConfig } from '../config.ts';
+import { readHolds } from '../desired/holds.ts';
 import { declaredIn } from '../desired/wiring.ts';
 import { hostBootId, newId } from '../identity.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { openClient } from '../open-client.ts';
-import { actionsPath, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
+import { actionsPath, guestsFile, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
 import { actionJournal } from './action-journal.ts';
 import { actionRecord, keepActions } from './action-record.ts';
 import { changeHint } from './change-hint.ts';
@@ -55,6 +56,7 @@ export async function openReconcile(
     journal: actionJournal(journal, systemClock),
     lanes: fileLanes(lanesFolder(config.state), 'reconcile'),
     openJobs: openJobsIn(journalPath(config.state), bootId),
+    heldNow: async (vmid) => (await readHolds(guestsFile(config.state))).get(vmid) ?? null,
     memory: passMemory(config.state, log),
     clock: systemClock,
     newId,
