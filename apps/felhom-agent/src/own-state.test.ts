@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, chown, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chmod, chown, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,13 +15,13 @@ async function writeAsOwner(folder: string): Promise<number> {
     const { writeFile } = await import('node:fs/promises');
     const { becomeOwnerOf } = await import(${JSON.stringify(module)});
     await becomeOwnerOf(${JSON.stringify(folder)});
-    await writeFile(${JSON.stringify(join(folder, 'file'))}, '');`;
+    await writeFile(${JSON.stringify(join(folder, 'file'))}, process.getgroups().toSorted((a, b) => a - b).join(' '));`;
   const cwd = fileURLToPath(new URL('.', import.meta.url));
   await promisify(execFile)(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source], { cwd });
   return (await stat(join(folder, 'file'))).uid;
 }
 
-it('what root writes into the state folder of another user belongs to that user', async () => {
+it('what root writes into the state folder of another user belongs to that user, whose groups are kept', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'felhom-owner-'));
   const us = process.getuid?.() ?? 0;
   try {
@@ -30,6 +30,13 @@ it('what root writes into the state folder of another user belongs to that user'
       await chmod(folder, 0o700);
     }
     expect(await writeAsOwner(folder)).toBe(us === 0 ? nobody : us);
+    const { stdout } = await promisify(execFile)('id', ['-G', String(us === 0 ? nobody : us)]);
+    const groups = stdout
+      .trim()
+      .split(' ')
+      .map(Number)
+      .toSorted((a, b) => a - b);
+    expect(await readFile(join(folder, 'file'), 'utf8')).toBe(groups.join(' '));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,13 +1,16 @@
 import { troublesOf } from '../desired/settle-document.ts';
-import { loadConfig } from '../load-config.ts';
+import { loadAgentConfig, loadConfig } from '../load-config.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import type { CommandContext } from './context.ts';
 import { notConfigured } from './desired-verify.ts';
 
 /** `desired show`: the signed document in force, and what is wrong with its server. Reads state only. */
 export async function desiredShow(context: CommandContext): Promise<void> {
-  const { config, guests } = await loadConfig(context.flags.config);
+  const { config } = await loadAgentConfig(context.flags.config);
   const { guests_document: source, state } = config;
   if (source === undefined) throw notConfigured();
+  await becomeOwnerOf(state);
+  const { guests } = await loadConfig(context.flags.config);
   const { keptIn } = await import('../desired/wiring.ts');
   const { kept, agentId } = await keptIn(state);
   const troubles = troublesOf(kept, source.url, Date.now());

@@ -1,7 +1,8 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { DesiredDocument } from '../desired/document.ts';
-import { type DocumentReason, type DocumentRules, judgeDocument } from '../desired/judge-document.ts';
+import { type DocumentReason, judgeDocument } from '../desired/judge-document.ts';
 import { guestsIn } from '../desired/remote-provider.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import type { DesiredProblem } from '../reconcile/model.ts';
 import { tellProblem } from '../reconcile/tell-problem.ts';
 import type { CommandContext } from './context.ts';
@@ -16,9 +17,12 @@ export async function desiredVerify(context: CommandContext, { file }: DesiredVe
   const { loadAgentConfig } = await import('../load-config.ts');
   const { config } = await loadAgentConfig(context.flags.config);
   if (config.guests_document === undefined) throw notConfigured();
+  // While we are root: the file may be root's.
+  const bytes = await bytesOf(file, config.guests_document.max_size);
+  await becomeOwnerOf(config.state);
   const { judgingRules } = await import('../desired/wiring.ts');
   const rules = await judgingRules(config.guests_document, config.state);
-  const judged = judgeDocument(await bytesOf(file, rules), rules);
+  const judged = judgeDocument(bytes, rules);
   if (judged.kind === 'refused') throw refused(file, judged);
   const { document, keyIds } = judged;
   const { guests, problems } = await guestsIn(document, file);
@@ -54,7 +58,7 @@ function textOf(
   ].join('\n');
 }
 
-async function bytesOf(path: string, { maxBytes }: DocumentRules): Promise<Buffer> {
+async function bytesOf(path: string, maxBytes: number): Promise<Buffer> {
   const { open } = await import('node:fs/promises');
   try {
     const file = await open(path === '-' ? '/dev/stdin' : path, 'r');

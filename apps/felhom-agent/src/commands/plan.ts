@@ -1,5 +1,6 @@
 import { chooseGuests } from '../desired/choose.ts';
 import { loadAgentConfig } from '../load-config.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import type { Plan } from '../reconcile/model.ts';
 import { planGuests } from '../reconcile/plan.ts';
 import { hasDrift, planDocument } from '../reconcile/plan-document.ts';
@@ -17,6 +18,7 @@ export interface PlanFlags {
 /** `plan`, and `reconcile --dry-run`: shows what a pass would do, and does nothing. */
 export async function planCommand(context: CommandContext, flags: PlanFlags): Promise<void> {
   const { config } = await loadAgentConfig(context.flags.config);
+  await becomeOwnerOf(config.state);
   const { openPlanning } = await import('../reconcile/wiring.ts');
   const { desired, look, close } = await openPlanning(config);
   try {

@@ -4,6 +4,7 @@ import { watchSignals } from '@felhom/cli/signals.ts';
 import { Failure, failures } from '@felhom/kernel/failure.ts';
 import type { AgentConfig } from '../config.ts';
 import { loadAgentConfig } from '../load-config.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import { heartbeat } from '../reconcile/heartbeat.ts';
 import type { PassOptions } from '../reconcile/pass.ts';
 import { type PassReport, reportText } from '../reconcile/report.ts';
@@ -33,6 +34,7 @@ export async function reconcileCommand(context: CommandContext, flags: Reconcile
   }
   const signals = watchSignals();
   const { config } = await loadAgentConfig(context.flags.config);
+  await becomeOwnerOf(config.state);
   const log = await context.openLog();
   const { openReconcile } = await import('../reconcile/wiring.ts');
   const open = await openReconcile(config, {
