@@ -122,6 +122,20 @@ describe('creating a snapshot with the stack stopped for it', () => {
   });
 });
 
+describe('a snapshot that fails while the stack is down for it', () => {
+  it('is dropped, the one before it stays the last good one, and everything runs that ran', async () => {
+    const at = makeSnapshotWorld();
+    await simulateCreate(at, null);
+    const before = await lookAtSnapshots(at);
+    at.memory.failures.captures = 1;
+    const { end } = await simulateCreate(at, null);
+    expect(end).toMatchObject({ outcome: 'failed', snapshot: null, owed: [] });
+    expect(await lookAtSnapshots(at)).toEqual(before);
+    for (const name of ['db', 'app']) expect(at.world.fake.state(name)?.status).toBe('running');
+    expect(await standing(at)).toEqual([]);
+  });
+});
+
 describe('restoring a snapshot', () => {
   /** A stack that was snapshotted as `old` and is stopped with its data and files `new`. */
   const prepare = async (): Promise<SnapshotWorld> => {
@@ -154,6 +168,15 @@ describe('restoring a snapshot', () => {
     expect(end).toMatchObject({ kind: 'restored' });
     expect(data(at)).toBe(oldData);
     expect(await standing(at)).toEqual([]);
+  });
+
+  it('that cannot be unpacked touches nothing', async () => {
+    const at = await prepare();
+    at.memory.failures.unpacks = 1;
+    const { end } = await simulateRestore(at, null);
+    expect(end).toMatchObject({ kind: 'refused' });
+    expect(data(at)).toBe(newData);
+    expect(await judge(at)).toEqual([]);
   });
 
   it('leaves all of the old or all of the new, never a mix, whatever dies', async () => {

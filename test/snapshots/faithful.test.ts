@@ -95,6 +95,33 @@ describe.runIf(root)('a snapshot', () => {
     }
   });
 
+  it('for which the disk gets full meanwhile leaves nothing behind', async () => {
+    const [disk, small] = [await makeFileSystem('tmpfs'), await makeFileSystem('tmpfs', 8)];
+    try {
+      const stage = await makeStage(disk.path, { at: join(small.path, 'snapshots') });
+      await must('sh', ['-c', 'head -c 4000000 /dev/urandom >"$0"', join(stage.volume, 'much')]);
+      const prepared = await stage.snapshots.prepare('shop');
+      await must('sh', ['-c', 'head -c 5000000 /dev/zero >"$0"', join(small.path, 'filler')]);
+      await expect(prepared.capture({ reason: 'test' })).rejects.toMatchObject({ code: 'no_space' });
+      expect(await must('find', [join(small.path, 'snapshots/shop'), '-mindepth', '1'])).toBe('');
+    } finally {
+      await disk.remove();
+      await small.remove();
+    }
+  });
+
+  it('on a disk that is read-only is refused in words', async () => {
+    const [disk, small] = [await makeFileSystem('tmpfs'), await makeFileSystem('tmpfs', 8)];
+    try {
+      const stage = await makeStage(disk.path, { at: join(small.path, 'snapshots') });
+      await must('mount', ['-o', 'remount,ro', small.path]);
+      await expect(stage.take()).rejects.toMatchObject({ code: 'state_unwritable' });
+    } finally {
+      await disk.remove();
+      await small.remove();
+    }
+  });
+
   it('of data with another file system in it is refused: no restore could bring that back', async () => {
     const [disk, other] = [await makeFileSystem('tmpfs'), await makeFileSystem('tmpfs', 8)];
     try {

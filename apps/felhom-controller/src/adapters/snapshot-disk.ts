@@ -4,6 +4,7 @@ import { link, lstat, mkdir, open, readdir, readFile, realpath, rename, statfs, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorCode, systemDisk } from '@felhom/durable/disk.ts';
+import { unwritable } from '@felhom/durable/unwritable.ts';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { parseMounts } from '../volume-snapshots/mounts.ts';
@@ -27,16 +28,16 @@ export function snapshotDisk(commands: CommandRunner): SnapshotDisk {
     kindOf,
     resolve: async (path) => await orNull(realpath(path)),
     list: async (folder) => ((await orNull(readdir(folder))) ?? []).toSorted(),
-    makeFolder: async (path) => void (await mkdir(path, { recursive: true, mode: 0o700 })),
-    rename,
-    link,
+    makeFolder: async (path) => void (await told(path, mkdir(path, { recursive: true, mode: 0o700 }))),
+    rename: async (from, to) => await told(to, rename(from, to)),
+    link: async (from, to) => await told(to, link(from, to)),
     remove: async (path) => {
       const kind = await kindOf(path);
       if (kind === null) return;
       if (kind === 'folder') await must('rm', ['-rf', '--one-file-system', '--', path], removeMs);
-      else await unlink(path);
+      else await told(path, unlink(path));
     },
-    syncFolder: async (path) => await systemDisk.syncDirectory(path),
+    syncFolder: async (path) => await told(path, systemDisk.syncDirectory(path)),
     syncAll: async (path) => await must('sync', ['-f', '--', path], syncMs),
     freeBytes: async (path) => {
       const { bavail, bsize } = await statfs(path);
@@ -44,7 +45,7 @@ export function snapshotDisk(commands: CommandRunner): SnapshotDisk {
     },
     mounts: async () => parseMounts(await readFile('/proc/self/mountinfo', 'utf8')),
     read,
-    write,
+    write: async (path, file) => await told(path, write(path, file)),
     sizeOf: async (path) => (await lstat(path)).size,
     copyAttributes: async (from, to) => {
       // tar knows modes, owners, ACLs and extended attributes of a folder, and nothing else does everywhere.
@@ -96,6 +97,15 @@ async function write(path: string, { bytes, mode, uid, gid }: StoredFile): Promi
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** A disk that refuses is no bug of ours: what is wrong with it, and what to do. */
+async function told<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw errorCode(error) === '' ? error : unwritable(path, 'Nothing more was done', error);
   }
 }
 

@@ -1,6 +1,7 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { appsDown } from '../quiesce/apps-down-failure.ts';
 import type { QuiesceBounds } from '../quiesce/bounds.ts';
+import { interruptionFailure } from '../quiesce/interruption.ts';
 import type { QuiescePolicy } from '../quiesce/policy.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
 import type { OwedContainer } from '../quiesce/result.ts';
@@ -70,9 +71,13 @@ export async function createSnapshot(
     try {
       return end(await underLock(run, snapshots, options));
     } catch (error) {
-      return end({ failures: [asFailure(error)] });
+      return end({ failures: [options.stop.aborted ? interrupted(options.stop) : asFailure(error)] });
     }
   });
+}
+
+function interrupted(stop: AbortSignal): Failure {
+  return interruptionFailure(stop, 'no snapshot was kept, the apps are as they were', 'Run the same command again.');
 }
 
 function runOptions({ policy, bounds, stop }: CreateOptions): Run['options'] {

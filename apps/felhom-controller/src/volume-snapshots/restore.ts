@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path/posix';
 import { formatBytes } from '@felhom/cli/quantity.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import type { ContainerState } from '../engine/engine.ts';
+import { interruptionFailure } from '../quiesce/interruption.ts';
 import type { Catalog } from './catalog.ts';
 import { type LookOptions, lookAtStack } from './look.ts';
 import type { Manifest } from './manifest.ts';
@@ -53,6 +54,8 @@ export async function restoreSnapshot(
   };
 }
 
+const untouched = 'Nothing of the stack was touched';
+
 async function exchange(
   ports: SnapshotPorts,
   catalog: Catalog,
@@ -78,10 +81,13 @@ async function exchange(
     await unpackAll(ports, catalog.folderOf(manifest.stack, manifest.id), targets, request);
     for (const { id } of debt.policies) await ports.engine.setRestartPolicy(id, { name: 'no', retries: 0 });
     requireDown(debt.stack, await ports.engine.list(), `the restore of ${debt.stack}`);
+    request.signal?.throwIfAborted();
     await ports.debts.write({ ...debt, phase: 'swapping' });
   } catch (error) {
     await cleanRestore(ports, debt);
-    throw withState(error, 'Nothing of the stack was touched');
+    const { signal } = request;
+    if (signal?.aborted === true) throw interruptionFailure(signal, untouched, 'Run the same command again.');
+    throw withState(error, untouched);
   }
   try {
     await finishRestore(ports, { ...debt, phase: 'swapping' });
@@ -121,8 +127,6 @@ async function unpackAll(
     [...targets.sources, ...targets.files].map(({ item }) => [mountOf(mounts, item.fresh)?.path, dirname(item.fresh)]),
   );
   for (const place of places.values()) await disk.syncAll(place);
-  if (signal?.aborted === true)
-    throw new Failure('interrupted', { message: 'the restore was asked to end', hint: 'Run it again.' });
 }
 
 async function requireNoDebt({ debts }: SnapshotPorts): Promise<void> {
