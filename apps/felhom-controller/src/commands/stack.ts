@@ -3,6 +3,7 @@ import { loadConfig, locateConfig, quiescePolicy } from '../config.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import { stackOf } from '../quiesce/marker.ts';
 import { graceMs, planQuiesce } from '../quiesce/plan.ts';
+import { pinLabel } from '../upgrade/pins.ts';
 import { openEngine } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 import { inStack } from './names.ts';
@@ -53,7 +54,8 @@ async function lookAtStacks({ flags, env }: CommandContext): Promise<SeenStack[]
   const engine = await openEngine(env);
   try {
     await engine.identity();
-    const containers = await engine.list();
+    // What only holds an image for a rollback is nobody's stack.
+    const containers = (await engine.list()).filter(({ labels }) => labels[pinLabel] === undefined);
     const plan = planQuiesce({
       containers,
       policy: quiescePolicy(config),

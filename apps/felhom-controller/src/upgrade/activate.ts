@@ -120,7 +120,13 @@ export async function takeBackUnderLock(
   if (locked.kind === 'busy') throw busy(locked.holder);
   try {
     const guard = await startGuard(ports, warn);
-    const debt = { ...previous, run_id: runId, reason: 'a person took it back', written_at_ms: ports.clock.nowMs() };
+    const debt = {
+      ...previous,
+      run_id: runId,
+      reason: 'a person took it back',
+      asked: 'back' as const,
+      written_at_ms: ports.clock.nowMs(),
+    };
     const transaction: Transaction = { ports, settings, lock: locked.lock, debt, stop, warn };
     guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
     await owe(transaction, {});
@@ -134,9 +140,11 @@ export async function takeBackUnderLock(
 
 async function back(transaction: Transaction, cause: Failure): Promise<ActivateEnd> {
   const { stack } = transaction.debt;
+  const told = cause.code === 'interrupted' || cause.code === 'terminated';
+  // Written with the next step of the debt.
+  if (told) transaction.debt = { ...transaction.debt, asked: 'ended' };
   try {
     const end = await whenDockerAnswers(transaction, async () => takeBack(transaction, cause.message));
-    const told = cause.code === 'interrupted' || cause.code === 'terminated';
     if (end.outcome === 'owed')
       return { outcome: 'owed', failure: down(stack, end.owed), owed: end.owed, recovered: false };
     if (end.outcome === 'rolled_back') {

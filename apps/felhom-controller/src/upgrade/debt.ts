@@ -58,6 +58,8 @@ export const upgradeDebt = z.object({
   phase: z.enum(['staged', 'activated', 'verifying', 'rolling_back']),
   /** Why it is rolled back. */
   reason: text.nullable(),
+  /** By a person: `ended` is Ctrl-C, which says nothing of the target; `back` is `upgrade rollback`. */
+  asked: z.enum(['no', 'ended', 'back']),
   activated_at_ms: z.number().nullable(),
   files: projectFiles,
   /** Containers that ran before. */

@@ -4,7 +4,7 @@ import { debtAsOrdered } from '../quiesce/plan.ts';
 import { stopAll } from '../quiesce/stop.ts';
 import { commit } from './commit.ts';
 import type { PreparedData } from './ports.ts';
-import { owe, record, type Transaction, tell } from './run.ts';
+import { endIfAsked, owe, record, type Transaction, tell } from './run.ts';
 import { verifyNew } from './verify.ts';
 
 /*
@@ -82,13 +82,4 @@ async function activate(transaction: Transaction): Promise<void> {
   await owe(transaction, { phase: 'verifying' });
   await record(transaction, async (machine) => machine.stepFrom('activated', 'verifying'));
   tell(transaction, 'verifying');
-}
-
-/** A signal ends an upgrade by taking it back. */
-export function endIfAsked({ stop }: Pick<Transaction, 'stop'>): void {
-  if (!stop.aborted) return;
-  throw new Failure('interrupted', {
-    message: 'asked to end',
-    hint: 'Start again: felhom-controller upgrade apply STACK',
-  });
 }

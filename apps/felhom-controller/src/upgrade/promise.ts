@@ -29,6 +29,7 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     deadline_at_ms: input.deadlineMs,
     phase: 'staged',
     reason: null,
+    asked: 'no',
     activated_at_ms: null,
     files: {
       project: look.files.project,

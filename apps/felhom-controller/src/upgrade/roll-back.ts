@@ -186,11 +186,13 @@ async function climbOld({ ports, debt, settings }: Transaction): Promise<LadderE
 }
 
 async function tellPeople({ ports, debt }: Transaction, why: string, end: LadderEnd): Promise<void> {
+  if (debt.asked === 'ended') return;
   const at = new Date(ports.clock.nowMs()).toISOString();
   const attempted = debt.target.images.map(({ service, ref }) => `${service}=${ref}`).join(' ');
   const before = new Set(debt.old.map(({ image_id }) => image_id));
   const newIds = debt.target.images.filter(({ id }) => !before.has(id)).map(({ id }) => id);
   await ports.memory.addKnownBad(debt.stack, { key: debt.target.key, image_ids: newIds, at, why });
+  if (debt.asked === 'back') return;
   await ports.alerts.raise({
     id: debt.run_id,
     stack: debt.stack,

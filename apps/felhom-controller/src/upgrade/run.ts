@@ -1,4 +1,5 @@
 import type { QuiesceBounds } from '../quiesce/bounds.ts';
+import { interruptionFailure } from '../quiesce/interruption.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
 import type { UpgradeBounds } from './bounds.ts';
 import type { UpgradeDebt } from './debt.ts';
@@ -58,4 +59,10 @@ export async function record(
     const why = error instanceof Error ? error.message : String(error);
     transaction.warn(`the state of the upgrade could not be written: ${why}`);
   }
+}
+
+/** A signal ends an upgrade by taking it back. @throws Failure `interrupted`, `terminated`. */
+export function endIfAsked({ stop, debt }: Pick<Transaction, 'stop' | 'debt'>): void {
+  if (stop.aborted)
+    throw interruptionFailure(stop, 'it is taken back', `Start again: felhom-controller upgrade apply ${debt.stack}`);
 }

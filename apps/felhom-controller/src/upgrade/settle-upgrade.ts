@@ -92,9 +92,14 @@ async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
     await commit(transaction);
     return { started: [...debt.up], owed: [], failure: null };
   } catch (error) {
-    if (!(error instanceof Failure) || error.code === 'docker_unreachable') throw error;
+    if (!(error instanceof Failure) || isForLater(error)) throw error;
     return settledBy(debt, await takeBack(transaction, error.message), error.message);
   }
+}
+
+/** Nothing is wrong with the version: the debt stays, and the next recovery goes on. */
+function isForLater({ code }: Failure): boolean {
+  return code === 'docker_unreachable' || code === 'interrupted' || code === 'terminated';
 }
 
 /** After an engine restart some of it may be down. */

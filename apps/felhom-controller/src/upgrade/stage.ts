@@ -1,4 +1,5 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import { interruptionFailure } from '../quiesce/interruption.ts';
 import { type Checked, checkStack, refuseWhereClosed } from './check.ts';
 import type { UpgradeNotes } from './memory.ts';
 import type { UpgradePorts } from './ports.ts';
@@ -41,7 +42,7 @@ export async function stage(
     const fetched =
       download.length === 0 ? checked : await checkStack(ports, settings, stack, { ...request, askRegistry: false });
     refuseWhereClosed(fetched, settings);
-    endIfStopped(request.stop);
+    endIfStopped(request.stop, stack);
     await machine.step('staged', { data: { ...notes, gates: fetched.gates } });
     return fetched;
   } catch (error) {
@@ -50,12 +51,9 @@ export async function stage(
   }
 }
 
-function endIfStopped(stop: AbortSignal): void {
+function endIfStopped(stop: AbortSignal, stack: string): void {
   if (!stop.aborted) return;
-  throw new Failure('interrupted', {
-    message: 'asked to end; nothing was stopped',
-    hint: 'Start again: felhom-controller upgrade apply STACK',
-  });
+  throw interruptionFailure(stop, 'nothing was stopped', `Start again: felhom-controller upgrade apply ${stack}`);
 }
 
 /** An attempt that a dead command left before activation has ended: nothing is owed, or recovery would have settled it. */

@@ -3,7 +3,7 @@ import type { UpgradeDebt } from './debt.ts';
 import { climb, type Expected, type LadderEnd } from './ladder.ts';
 import type { Rung } from './memory.ts';
 import type { UpgradePorts } from './ports.ts';
-import { record, type Transaction } from './run.ts';
+import { endIfAsked, record, type Transaction } from './run.ts';
 
 /** Climbs the health ladder of the new version until it is healthy, or has failed as often in a row as it may. */
 export async function verifyNew(transaction: Transaction): Promise<void> {
@@ -11,13 +11,14 @@ export async function verifyNew(transaction: Transaction): Promise<void> {
   for (let failures = await failuresSoFar(transaction); ; ) {
     const end = await climbNew(transaction);
     await noteRungs(transaction, end.rungs);
+    endIfAsked(transaction);
     if (end.why === null) {
       await record(transaction, async (machine) => machine.countPass());
       return;
     }
     failures += 1;
     await record(transaction, async (machine) => machine.countFailure(end.why ?? ''));
-    if (failures >= debt.rollback_after || stop.aborted) throw unhealthy(debt, end.why);
+    if (failures >= debt.rollback_after) throw unhealthy(debt, end.why);
     transaction.warn(`${debt.stack} is not healthy (${end.why}); ${failures} of ${debt.rollback_after} in a row`);
     await ports.clock.sleep(settings.bounds.retryMs, stop);
   }
