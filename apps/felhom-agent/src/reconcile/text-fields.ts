@@ -46,7 +46,7 @@ export const tagsField: ManagedField = {
   effect: atOnce,
   show: (value) => value?.replaceAll(';', ', ') ?? 'none',
   doc: {
-    takes: 'a list of words; the list is the whole truth: a tag that is not in it is removed',
+    takes: 'a list of words, written in lower case; a tag that is not in the list is removed',
     absent: 'no tags',
     same: 'order, separators, letter case, a tag named twice',
     effect: live,
