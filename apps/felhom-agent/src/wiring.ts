@@ -15,6 +15,7 @@ import { fileLanes } from './lanes/lanes.ts';
 import type { Loaded } from './load-config.ts';
 import { openClient } from './open-client.ts';
 import { startOperationsWatch } from './operations/wiring.ts';
+import { becomeOwnerOf } from './own-state.ts';
 import { type ReconcileInServe, startReconcile } from './reconcile/in-serve.ts';
 import { systemNotifier } from './reconcile/wiring.ts';
 import { openAlerts } from './serve/alerts.ts';
@@ -123,8 +124,9 @@ export async function startAgent(
   }
 }
 
-/** One agent per state folder. */
+/** One agent per state folder. Whoever takes it writes there: root becomes the folder's owner first (own-state.ts). */
 export async function takeServeLock(stateDir: string): Promise<{ release(): Promise<void> }> {
+  await becomeOwnerOf(stateDir);
   const startTime = (await processStartTime(process.pid)) ?? '';
   const acquired = await acquireRunLock(serveLockPath(stateDir), { pid: process.pid, startTime, purpose: 'serve' });
   if (acquired.kind === 'held-by-us') return acquired.lock;

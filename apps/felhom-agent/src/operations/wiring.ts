@@ -54,8 +54,8 @@ export function openOperationStore(stateDir: string): OperationStore {
 
 /** The node as operations see it. Connects nothing yet. */
 export async function openOperationPve(config: AgentConfig): Promise<{ pve: OperationPve; close(): Promise<void> }> {
-  const token = await readSecretFile(config.pve.token_file, 'the token for Proxmox VE');
   const client = await openClient(config);
+  const token = await readSecretFile(config.pve.token_file, 'the token for Proxmox VE');
   const pve = operationPve(client, { clock: systemClock, tokenUser: token.split('=')[0] ?? '' });
   return { pve, close: async () => await client.close() };
 }

@@ -11,6 +11,7 @@ import { declaredIn } from '../desired/wiring.ts';
 import { hostBootId, newId } from '../identity.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { openClient } from '../open-client.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import { actionsPath, guestsFile, journalPath, lanesFolder, lastPassFile } from '../state-files.ts';
 import { actionJournal } from './action-journal.ts';
 import { actionRecord, keepActions } from './action-record.ts';
@@ -35,6 +36,7 @@ export async function openReconcile(
   config: AgentConfig,
   { log, onFatal }: { log: Log; onFatal: (failure: Failure) => void },
 ): Promise<OpenReconcile> {
+  await becomeOwnerOf(config.state);
   const bootId = await hostBootId();
   const journal = await openSharedJournal({
     path: actionsPath(config.state),
