@@ -233,3 +233,29 @@ describe('somebody else at the same guest', () => {
     expect(await waiting).toMatchObject({ guests: [{ outcome: 'deferred' }] });
   });
 });
+
+describe('an action that an earlier boot of the host left open', () => {
+  it('is resolved at once: no call outlives its boot', async () => {
+    const { open: openPorts, pass, tasks } = await open({ guests: [stopped], bounds: { lost_start: '10m' } });
+    const { ports } = await openPorts();
+    await ports.journal.begin({
+      id: 'left',
+      key: 'left',
+      node_seconds: Math.floor(Date.now() / 1_000),
+      node: 'pve1',
+      vmid: 101,
+      guest_kind: 'lxc',
+      action: { kind: 'start' },
+      by: 'reconcile',
+      pid: 1,
+      boot_id: 'another',
+      boot_ms: ports.process.upMs(),
+      known: [],
+    });
+    expect(await pass()).toMatchObject({
+      recovered: [{ id: 'left', outcome: 'void' }],
+      guests: [{ outcome: 'applied' }],
+    });
+    expect(tasks()).toEqual([ours]);
+  });
+});

@@ -51,6 +51,21 @@ describe('the units', () => {
     },
   );
 
+  it('let the agent tell that it is ready and that it lives, by a child of its own', () => {
+    const unit = textOf('felhom-agent.service');
+    expect(unit).toMatch(/^Type=notify$/m);
+    expect(unit).toMatch(/^NotifyAccess=all$/m);
+    expect(unit).toMatch(/^WatchdogSec=3min$/m);
+  });
+
+  it('make guests as declared under the user of the agent, whose state it is, and long enough for a shutdown', () => {
+    const unit = textOf('felhom-agent-reconcile.service');
+    expect(unit).toMatch(/^ExecStart=\/usr\/bin\/felhom-agent reconcile --once$/m);
+    expect(unit).toMatch(/^User=felhom-agent$/m);
+    expect(unit).toMatch(/^KillMode=mixed$/m);
+    expect(unit).toMatch(/^TimeoutStartSec=30min$/m);
+  });
+
   it('look for debts every minute, whatever the clock or other units do, and only where there are any', () => {
     expect(textOf('felhom-controller-recover.timer')).toMatch(/^OnCalendar=\*-\*-\* \*:\*:00$/m);
     expect(textOf('felhom-controller-recover.timer')).not.toMatch(/^(After|Requires|BindsTo|PartOf|Condition)/m);

@@ -49,6 +49,7 @@ export async function startAgent(
   const guestFiles = leavingBrokenAlone(guests, problems);
   const stop = new AbortController();
   const closers: (() => Promise<void>)[] = [async () => await lock.release()];
+  let reconcile: ReconcileInServe | null = null;
   try {
     const certificate = await ensureCertificate(config.state, systemCommands);
     const journal = await openJournal({
@@ -84,6 +85,7 @@ export async function startAgent(
       newId,
       hostBootId: await hostBootId(),
       gateKind: () => chooseGate(config),
+      lastPass: () => reconcile?.last() ?? null,
       stop: stop.signal,
       log: (message, fields) => log.info(message, fields),
     });
@@ -104,7 +106,7 @@ export async function startAgent(
       .write({ url, port, fingerprint, node: client.node })
       .catch((error: unknown) => log.warn(`where we serve is not on record: ${String(error)}`));
     closers.push(async () => await serving.close());
-    const reconcile = await startReconcile(config, app, { log, onFatal, stop: stop.signal });
+    reconcile = await startReconcile(config, app, { log, onFatal, stop: stop.signal });
     closers.push(async () => await reconcile?.end());
     return {
       app,

@@ -2,6 +2,7 @@ import { Failure, failures } from '@felhom/kernel/failure.ts';
 import { type Declared, declaredAt, declaredAttention } from '../status/declared.ts';
 import { type Glance, type GuestGlance, glanceAt, type JobGlance } from '../status/glance.ts';
 import { defaultConfigFile, guestsAt, type Places, quickPlaces } from '../status/places.ts';
+import { type ReconcileGlance, reconcileAttention } from '../status/reconcile-glance.ts';
 import type { CommandContext } from './context.ts';
 
 interface Attention {
@@ -25,6 +26,8 @@ interface Status {
   last: JobRow[];
   /** The signed document that declares the guests; null where files do. */
   declared: Declared | null;
+  /** The newest pass of reconcile, and what nobody saw the end of yet. */
+  reconcile: ReconcileGlance;
   attention: Attention[];
   live: Record<string, unknown> | null;
 }
@@ -120,6 +123,7 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     ...glance.alerts,
     ...refusals(glance.guests, glance.alerts),
     ...openOperations(glance),
+    ...reconcileAttention(glance.reconcile, Date.now()),
     ...newest.flatMap(failure),
   ];
   return {
@@ -135,6 +139,7 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     jobs: glance.jobs.filter((job) => job.open).map(toRow),
     last: newest.map(toRow),
     declared,
+    reconcile: glance.reconcile,
     attention,
     live: null,
   };
@@ -186,6 +191,7 @@ function text(shown: Status, live: readonly string[]): string {
     lines.push(
       `declared     by the signed document with serial ${shown.declared.serial}, accepted ${shown.declared.accepted_at}`,
     );
+  lines.push(...reconcileText(shown.reconcile));
   for (const { message, hint } of shown.attention) lines.push(`ATTENTION    ${message}`, `             ${hint}`);
   return lines.join('\n');
 }
@@ -196,4 +202,11 @@ function backupText(shown: Status, vmid: number): string {
   const last = shown.last.find((job) => job.vmid === vmid);
   if (last === undefined) return 'no backup on record';
   return `last backup ${last.phase}${last.grade === null ? '' : `, ${last.grade}`}, ${last.opened_at}`;
+}
+
+function reconcileText({ last, open }: ReconcileGlance): string[] {
+  if (last === null) return [];
+  const apart = last.apart.length === 0 ? 'all as declared' : `${last.apart.length} not as declared`;
+  const under = open.length === 0 ? '' : `, ${open.length} under way`;
+  return [`reconcile    ${last.declared} declared, ${apart}${under}, ${last.ended_at}`];
 }

@@ -11,6 +11,7 @@ import { runJob } from '../backup/run-job.ts';
 import { type BackupService, createBackupService } from '../backup/service.ts';
 import { type AgentConfig, type BackupPolicy, type GuestFile, policiesOf, policyOf } from '../config.ts';
 import type { Lanes } from '../lanes/lanes.ts';
+import type { PassReport } from '../reconcile/report.ts';
 import { createDueService, type DueService } from './due-service.ts';
 import type { GuestApi } from './guest-calls.ts';
 import type { GuestsState } from './guests-state.ts';
@@ -56,6 +57,8 @@ export interface AgentAppOptions {
   hostBootId: string;
   /** Which gate a job opened now gets. */
   gateKind: () => 'hook' | 'log';
+  /** The newest pass of reconcile, for the metrics. */
+  lastPass?: () => PassReport | null;
   stop: AbortSignal;
   log(message: string, fields?: Record<string, unknown>): void;
 }
@@ -157,6 +160,7 @@ export function createAgentApp(options: AgentAppOptions): AgentApp {
       alerts: alerts.list().length,
       requests,
       calling: knownVmids().map((vmid) => ({ vmid, calling: calling(vmid) })),
+      lastPass: options.lastPass?.() ?? null,
     });
 
   const api: GuestApi = {

@@ -1,11 +1,15 @@
 import type { Job } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
+import { guestOutcome } from '../reconcile/last-pass.ts';
+import type { PassReport } from '../reconcile/report.ts';
 
 export interface MetricFacts {
   jobs: readonly Job[];
   alerts: number;
   requests: ReadonlyMap<number, number>;
   calling: readonly { vmid: number; calling: boolean }[];
+  /** The newest pass of reconcile; null where there is none. */
+  lastPass: PassReport | null;
 }
 
 /** Prometheus text, format 0.0.4. Guests are named by VMID alone: the page needs no token. */
@@ -58,6 +62,18 @@ export function metricsText(facts: MetricFacts): string {
       job.report?.downtime_ms == null ? [] : [[label(job.vmid), job.report.downtime_ms / 1000] as const],
     ),
   );
+  const { lastPass } = facts;
+  if (lastPass !== null) {
+    family(
+      'felhom_reconcile_guests',
+      'gauge',
+      'Declared guests by what the newest pass made of them.',
+      guestOutcome.options.map((outcome) => [`{outcome="${outcome}"}`, lastPass.counts[outcome]]),
+    );
+    family('felhom_reconcile_last_pass_timestamp_seconds', 'gauge', 'End of the newest pass.', [
+      ['', Date.parse(lastPass.ended_at) / 1000],
+    ]);
+  }
   return `${lines.join('\n')}\n`;
 }
 

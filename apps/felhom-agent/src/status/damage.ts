@@ -1,6 +1,15 @@
 import { readJournal } from '@felhom/durable/journal.ts';
 import { jobRecord } from '../backup/job.ts';
-import { alertsFile, guestsFile, journalPath, operationsFile, servingFile } from '../state-files.ts';
+import { actionRecord } from '../reconcile/action-record.ts';
+import {
+  actionsPath,
+  alertsFile,
+  guestsFile,
+  journalPath,
+  lastPassFile,
+  operationsFile,
+  servingFile,
+} from '../state-files.ts';
 
 /** What is wrong with a file of the state folder, in the words of those who read it properly. */
 export async function damageOf(stateDir: string, name: string): Promise<{ message: string; hint: string }[]> {
@@ -11,7 +20,15 @@ export async function damageOf(stateDir: string, name: string): Promise<{ messag
       hint: 'Look at the disk of the host: dmesg',
     }));
   }
+  if (name === 'actions.jsonl') {
+    const { problems } = await readJournal({ path: actionsPath(stateDir), schema: actionRecord });
+    return problems.map((message) => ({
+      message: `actions.jsonl: ${message}`,
+      hint: 'Look at the disk of the host: dmesg',
+    }));
+  }
   const files = {
+    'reconcile.json': lastPassFile,
     'guests.json': guestsFile,
     'alerts.json': alertsFile,
     'serving.json': servingFile,

@@ -88,6 +88,7 @@ describe('a glance at the state', () => {
     await operationsFile(folder).write({ agent_id: 'ab'.repeat(16), high_water_ms: 1, operations: [] });
     await servingFile(folder).write({ url: 'https://127.0.0.1:1', port: 1, fingerprint: 'AB', node: 'pve1' });
     expect(glanceAt(folder)).toEqual({
+      reconcile: { last: null, open: [] },
       serving: { url: 'https://127.0.0.1:1', fingerprint: 'AB' },
       agentId: 'ab'.repeat(16),
       openOperations: 0,

@@ -1,4 +1,5 @@
 import { textOf } from './quick-files.ts';
+import { type ReconcileGlance, reconcileAt } from './reconcile-glance.ts';
 
 /**
  * A glance at the state folder, without the schemas that a writer needs: fields of another kind than
@@ -13,6 +14,7 @@ export interface Glance {
   agentId: string | null;
   /** Signed operations that nobody saw the end of yet. */
   openOperations: number;
+  reconcile: ReconcileGlance;
   damaged: string[];
 }
 
@@ -59,6 +61,7 @@ export function glanceAt(stateDir: string): Glance {
     })),
     agentId: word(operations['agent_id']),
     openOperations: list(operations['operations']).filter((each) => each['outcome'] === null).length,
+    reconcile: reconcileAt(stateDir, value, damaged),
     jobs: readJobs(textOf(`${stateDir}/journal.jsonl`) ?? '', damaged),
     damaged,
   };
