@@ -82,7 +82,7 @@ async function configurationProblem({ flags, env }: CommandContext): Promise<str
     await loadConfig(locateConfig(flags, env));
     return null;
   } catch (error) {
-    return `the configuration is broken: ${asFailure(error).message}; type: felhom-controller config check`;
+    return `the configuration is broken: ${asFailure(error).message.replaceAll('\n', '; ')}; type: felhom-controller config check`;
   }
 }
 
