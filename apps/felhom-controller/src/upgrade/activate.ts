@@ -10,6 +10,7 @@ import { promiseOf } from './promise.ts';
 import { owe, type Transaction, type UpgradeSettings } from './run.ts';
 import { rolledBack } from './settle-upgrade.ts';
 import { takeBack } from './take-back.ts';
+import { asItIsNow, underRunLock } from './under-lock.ts';
 import { whenDockerAnswers } from './when-docker-answers.ts';
 
 export interface ActivateRequest {
@@ -33,14 +34,10 @@ export async function activate(
   checked: Checked,
   request: ActivateRequest,
 ): Promise<ActivateEnd> {
-  const runId = ports.system.newRunId();
-  const locked = await ports.lock.acquire('upgrade', runId);
-  if (locked.kind === 'busy') throw busy(locked.holder);
-  try {
-    return await underLock(ports, settings, checked, { ...request, runId, lock: locked.lock });
-  } finally {
-    await locked.lock.release();
-  }
+  return await underRunLock(ports, async (lock, runId) => {
+    const look = await asItIsNow(ports, checked.look);
+    return await underLock(ports, settings, { ...checked, look }, { ...request, runId, lock });
+  });
 }
 
 type UnderLock = ActivateRequest & { runId: string; lock: HeldLock };
@@ -115,10 +112,7 @@ export async function takeBackUnderLock(
   previous: UpgradeDebt,
   { stop, warn }: Omit<ActivateRequest, 'rollbackAfter'>,
 ): Promise<ActivateEnd> {
-  const runId = ports.system.newRunId();
-  const locked = await ports.lock.acquire('upgrade', runId);
-  if (locked.kind === 'busy') throw busy(locked.holder);
-  try {
+  return await underRunLock(ports, async (lock, runId) => {
     const guard = await startGuard(ports, warn);
     const debt = {
       ...previous,
@@ -127,15 +121,13 @@ export async function takeBackUnderLock(
       asked: 'back' as const,
       written_at_ms: ports.clock.nowMs(),
     };
-    const transaction: Transaction = { ports, settings, lock: locked.lock, debt, stop, warn };
+    const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
     guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
     await owe(transaction, {});
     const end = await back(transaction, new Failure('rolled_back', { message: debt.reason, hint: '' }));
     if (end.outcome !== 'owed') guard.disarm();
     return end;
-  } finally {
-    await locked.lock.release();
-  }
+  });
 }
 
 async function back(transaction: Transaction, cause: Failure): Promise<ActivateEnd> {
@@ -192,11 +184,4 @@ async function startGuard({ guard }: UpgradePorts, warn: (text: string) => void)
     warn(`no guard could be started (${asFailure(error).message}): if this process dies, the recovery timer goes on`);
     return { arm: () => undefined, disarm: () => undefined };
   }
-}
-
-function busy(holder: { pid: number; what: string } | null): Failure {
-  return new Failure('busy', {
-    message: `another run is under way${holder === null ? '' : ` (process ${holder.pid}, ${holder.what})`}; nothing was stopped`,
-    hint: 'Wait for it to end, or see what it does: felhom-controller status',
-  });
 }

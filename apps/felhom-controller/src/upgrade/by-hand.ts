@@ -8,6 +8,7 @@ import type { UpgradeNotes } from './memory.ts';
 import type { UpgradePorts } from './ports.ts';
 import type { Transaction, UpgradeSettings } from './run.ts';
 import { endStale } from './stage.ts';
+import { underRunLock } from './under-lock.ts';
 import { ran } from './upgrade-plan.ts';
 import { climbNew, foldersOf, noteRungs } from './verify.ts';
 
@@ -69,13 +70,14 @@ export async function checkHealth(
 ): Promise<LadderEnd & { committed: boolean }> {
   const now = await ports.machine(stack).read();
   if (now?.phase === 'verifying' && now.data.waits_for_person) {
-    const lock = { inheritFds: [], update: async () => undefined, release: async () => undefined };
-    const debt = await previousVersion(ports, stack);
-    const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
-    const end = await climbNew(transaction);
-    await noteRungs(transaction, end.rungs);
-    if (end.why === null) await commit(transaction);
-    return { ...end, committed: end.why === null };
+    return await underRunLock(ports, async (lock) => {
+      const debt = await previousVersion(ports, stack);
+      const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
+      const end = await climbNew(transaction);
+      await noteRungs(transaction, end.rungs);
+      if (end.why === null) await commit(transaction);
+      return { ...end, committed: end.why === null };
+    });
   }
   const look = await lookAtStack(ports, stack, { askRegistry: false, registryMs: settings.bounds.registryMs });
   const end = await climb(ports, {

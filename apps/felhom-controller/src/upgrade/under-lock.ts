@@ -1,0 +1,52 @@
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { HeldLock } from '../quiesce/ports.ts';
+import type { UpgradePorts } from './ports.ts';
+import type { StackLook } from './upgrade-plan.ts';
+
+/**
+ * Works on a stack under the run lock, where no other upgrade owes anything: there is one debt, and whoever writes or erases
+ * it while it is another's leaves that stack down for good. @throws Failure `busy`; nothing was stopped.
+ */
+export async function underRunLock<T>(
+  { lock, system, debts }: Pick<UpgradePorts, 'lock' | 'system' | 'debts'>,
+  work: (held: HeldLock, runId: string) => Promise<T>,
+): Promise<T> {
+  const runId = system.newRunId();
+  const locked = await lock.acquire('upgrade', runId);
+  if (locked.kind === 'busy') throw busy(locked.holder);
+  try {
+    if ((await debts.read()).kind !== 'absent') throw owed();
+    return await work(locked.lock, runId);
+  } finally {
+    await locked.lock.release();
+  }
+}
+
+/**
+ * The look with its containers as they are under the lock: since it was taken images were fetched, and a backup may have
+ * started them anew. @throws Failure `busy` where they are other containers.
+ */
+export async function asItIsNow({ engine }: { engine: Pick<Engine, 'list'> }, look: StackLook): Promise<StackLook> {
+  const containers = (await engine.list()).filter(({ project, oneoff }) => project === look.stack && !oneoff);
+  const before = new Set(look.containers.map(({ id }) => id));
+  if (containers.length === before.size && containers.every(({ id }) => before.has(id))) return { ...look, containers };
+  throw new Failure('busy', {
+    message: `somebody has changed the containers of ${look.stack} since they were looked at; nothing was stopped`,
+    hint: 'Run the same command again.',
+  });
+}
+
+function busy(holder: { pid: number; what: string } | null): Failure {
+  return new Failure('busy', {
+    message: `another run is under way${holder === null ? '' : ` (process ${holder.pid}, ${holder.what})`}; nothing was stopped`,
+    hint: 'Wait for it to end, or see what it does: felhom-controller status',
+  });
+}
+
+function owed(): Failure {
+  return new Failure('busy', {
+    message: 'another upgrade was cut off and is not settled yet; nothing was stopped',
+    hint: 'Settle it first: felhom-controller recover',
+  });
+}

@@ -1,0 +1,94 @@
+import type { RunHolder } from 'felhom-controller/quiesce/ports.ts';
+import { upgradeDebt } from 'felhom-controller/upgrade/debt.ts';
+import { asItIsNow, underRunLock } from 'felhom-controller/upgrade/under-lock.ts';
+import type { StackLook } from 'felhom-controller/upgrade/upgrade-plan.ts';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { type FakeEngine, fakeEngine } from './fake-engine.ts';
+import { markerPlace } from './memory-stores.ts';
+import { virtualClock } from './virtual-clock.ts';
+
+/* What an upgrade makes sure of before it writes what it owes. */
+
+let holder: RunHolder | null;
+let debts: ReturnType<typeof markerPlace<ReturnType<typeof upgradeDebt.parse>>>;
+beforeEach(() => {
+  holder = null;
+  debts = markerPlace(upgradeDebt);
+});
+
+const underLock = async <T>(work: () => Promise<T>): Promise<T> =>
+  await underRunLock(
+    {
+      debts: debts.open(),
+      system: { newRunId: () => 'run-1', bootId: async () => 'boot', isStopping: async () => false },
+      lock: {
+        acquire: async (what, runId) => {
+          if (holder !== null) return { kind: 'busy', holder };
+          holder = { pid: 7, startTime: '1', what, runId, deadlineMs: null };
+          const release = async (): Promise<void> => {
+            holder = null;
+          };
+          return { kind: 'held', lock: { inheritFds: [], update: async () => undefined, release } };
+        },
+        isAlive: async () => true,
+        endHolder: async () => undefined,
+        endChildren: async () => undefined,
+      },
+    },
+    work,
+  );
+
+describe('whoever writes or erases the debt of an upgrade', () => {
+  it('holds the run lock meanwhile, and gives it back whatever comes of it', async () => {
+    expect(await underLock(async () => holder?.what)).toBe('upgrade');
+    await expect(underLock(async () => await Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(holder).toBeNull();
+  });
+
+  it('is refused while another run is under way', async () => {
+    holder = { pid: 8, startTime: '1', what: 'backup', runId: 'run-0', deadlineMs: null };
+    await expect(underLock(async () => 'done')).rejects.toMatchObject({ code: 'busy' });
+    expect(holder).toMatchObject({ pid: 8 });
+  });
+
+  it.each(['unreadable', 'newer'] as const)(
+    'is refused where another one is owed (%s): it stays as it is',
+    async (kind) => {
+      debts.damage(kind);
+      await expect(underLock(async () => 'done')).rejects.toMatchObject({
+        code: 'busy',
+        hint: 'Settle it first: felhom-controller recover',
+      });
+      expect(debts.isEmpty()).toBe(false);
+      expect(holder).toBeNull();
+    },
+  );
+});
+
+describe('what an upgrade stops', () => {
+  let fake: FakeEngine;
+  let look: StackLook;
+  beforeEach(async () => {
+    fake = fakeEngine(virtualClock());
+    fake.add({ name: 'shop-app-1', project: 'shop', service: 'app', restartPolicy: 'no' });
+    const none = { images: new Map(), comparable: new Map(), remote: new Map() };
+    const files = { project: 'shop', composeFiles: [], envFiles: [], workingDir: null };
+    look = { ...none, files, stack: 'shop', config: { services: [] }, containers: await fake.engine.list() };
+  });
+  const now = async (): Promise<StackLook> => await asItIsNow({ engine: { list: fake.engine.list } }, look);
+
+  it('is known with the start that it has under the lock: a backup may have started it since it was looked at', async () => {
+    fake.stopByHand('shop-app-1');
+    fake.startByHand('shop-app-1');
+    const [before, after] = [look.containers[0]?.startedAt, (await now()).containers[0]?.startedAt];
+    expect(after).toBe(fake.state('shop-app-1')?.startedAt);
+    expect(after).not.toBe(before);
+  });
+
+  it('is what was looked at, or nothing', async () => {
+    fake.remove('shop-app-1');
+    await expect(now()).rejects.toMatchObject({ code: 'busy' });
+    fake.add({ name: 'shop-app-1', project: 'shop', service: 'app' });
+    await expect(now()).rejects.toMatchObject({ code: 'busy' });
+  });
+});
