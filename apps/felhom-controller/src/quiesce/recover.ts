@@ -76,11 +76,11 @@ async function underLock(
   const { read, forgiven } = await forgive(ports, first, options.forgive);
   const settled = await settleWhenDockerAnswers(ports, lock, read, options, said.warn);
   await closeDeadRuns(ports, settled.owed, said.warn);
-  const failures = [
-    ...(settled.owed.length === 0 ? [] : [appsDown(settled.owed)]),
-    ...(settled.failure === null ? [] : [settled.failure]),
-  ];
-  const exit = worstExit(failures.map((failure) => failure.exit));
+  const down = settled.owed.length === 0 ? [] : [appsDown(settled.owed)];
+  // Its own words about what is down say more: there may be something better to type than `docker start`.
+  const failures = settled.failure?.code === 'apps_down' ? [settled.failure, ...down] : [...down, settled.failure];
+  const told = failures.filter((failure) => failure !== null);
+  const exit = worstExit(told.map((failure) => failure.exit));
   return {
     outcome: settled.owed.length > 0 ? 'owed' : first.kind === 'absent' && others.length === 0 ? 'nothing' : 'settled',
     started: settled.started,
@@ -88,7 +88,7 @@ async function underLock(
     owed: settled.owed,
     warnings: said.warnings,
     exit,
-    failure: failures.find((failure) => failure.exit === exit) ?? null,
+    failure: told.find((failure) => failure.exit === exit) ?? null,
   };
 }
 

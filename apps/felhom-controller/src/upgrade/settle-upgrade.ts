@@ -5,6 +5,7 @@ import { catchUp, commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
 import type { UpgradeDebtRead, UpgradePorts } from './ports.ts';
 import { owe, record, type Transaction, type UpgradeSettings } from './run.ts';
+import { endForgiven, forgiveUnreadable, settleUnreadable } from './settle-unreadable.ts';
 import { type TakenBack, takeBack } from './take-back.ts';
 import { climbNew, noteRungs, verifyNew } from './verify.ts';
 
@@ -21,7 +22,9 @@ export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): Ot
     settle: async (options) => settleRead(ports, settings, await ports.debts.read(), options),
     forgive: async (stack) => {
       const read = await ports.debts.read();
-      if (read.kind !== 'present' || read.value.stack !== stack) return false;
+      if (read.kind === 'unreadable' || read.kind === 'newer') return await forgiveUnreadable(ports, stack);
+      if (read.kind === 'absent' || read.value.stack !== stack) return false;
+      await endForgiven(ports.machine(stack));
       await ports.debts.erase();
       return true;
     },
@@ -36,20 +39,7 @@ async function settleRead(
 ): Promise<OtherSettled> {
   if (read.kind === 'absent') return { started: [], owed: [], failure: null };
   if (read.kind === 'present') return await settleUpgrade(ports, settings, read.value, options);
-  return {
-    started: [],
-    owed: [],
-    failure:
-      read.kind === 'newer'
-        ? new Failure('state_newer', {
-            message: `the debt of an upgrade was written by a newer version of this program (format ${read.version}); nothing was changed, a stack may be down`,
-            hint: 'Install the newer felhom-controller again, then: felhom-controller recover',
-          })
-        : new Failure('state_unreadable', {
-            message: `the debt of an upgrade cannot be read (${read.reason}); nothing was changed, a stack may be down`,
-            hint: 'Compare with what should run (felhom-controller stack list); snapshots of its data: felhom-controller snapshot list STACK',
-          }),
-  };
+  return await settleUnreadable(ports, settings, read, options);
 }
 
 /** By its phase: before activation the old version starts; in between it is rolled back; while verifying it is verified again. */
