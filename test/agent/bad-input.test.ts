@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { request as httpsRequest } from 'node:https';
-import { connect as tlsConnect } from 'node:tls';
+import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openRig, type Rig, until } from './rig.ts';
 
@@ -129,6 +129,27 @@ describe('what is asked', () => {
 
   it('is refused when the headers are larger than agreed', async () => {
     expect((await send({ headers: { 'x-long': 'x'.repeat(20_000) } })).status).toBe(431);
+  });
+});
+
+describe('one address', () => {
+  it('holds a few of the connections that the agent takes, so that the others find a way in', async () => {
+    const host = await openRig({ agent: { limits: { per_address: 2 } } });
+    const { hostname, port } = new URL(host.agent.serving.url);
+    const sockets: TLSSocket[] = [];
+    try {
+      const isTaken = async (): Promise<boolean> =>
+        await new Promise((resolve) => {
+          const socket = tlsConnect({ host: hostname, port: Number(port), rejectUnauthorized: false });
+          sockets.push(socket);
+          socket.once('secureConnect', () => resolve(true));
+          socket.once('error', () => resolve(false));
+        });
+      expect([await isTaken(), await isTaken(), await isTaken()]).toEqual([true, true, false]);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      await host.close();
+    }
   });
 });
 

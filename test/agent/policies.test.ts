@@ -44,6 +44,22 @@ describe('a guest that asks often', () => {
     expect(await followUntil(client, again.job_id, isOver)).toMatchObject({ phase: 'done' });
   });
 
+  it('and lets none of them come to anything is refused for a while: the node lock is not for it alone', async () => {
+    rig = await openRig({ agent: { limits: { attempts: 3 } }, bounds: { min_interval: '1h' } });
+    const client = rig.client();
+    const ask = async () => await client.start({ run_id: 'r' }, { idempotencyKey: randomUUID() });
+    for (let count = 0; count < 3; count += 1) await client.cancel((await ask()).job_id, { force: true });
+    await expect(ask()).rejects.toMatchObject({
+      status: 429,
+      code: 'policy_refused',
+      message: expect.stringContaining('3 backups within 60 min'),
+      hint: expect.stringContaining('felhom-agent backup now 101'),
+    });
+    expect(await rig.agent.app.service.startForOperator(101, { quiesce: false })).toMatchObject({ origin: 'operator' });
+    const host = rig;
+    await until('all are over', () => host.agent.app.jobs.all().every((job) => job.task_ended));
+  });
+
   it('for what was due takes none when another was made meanwhile, and one by hand all the same', async () => {
     rig = await openRig();
     const client = rig.client();

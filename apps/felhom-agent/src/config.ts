@@ -101,12 +101,19 @@ const agentFields = z.strictObject({
   limits: z
     .strictObject({
       connections: z.number().int().min(1).default(256),
+      per_address: z.number().int().min(1).default(32).describe('connections of one address, of those'),
       per_guest: z.number().int().min(1).default(16).describe('requests of one guest under way at a time'),
       headers: durationMs('10s').describe('for the headers of a request'),
       request: durationMs('30s').describe('for a whole request'),
       body: sizeBytes('256KiB'),
       header_bytes: sizeBytes('16KiB'),
       keys: z.number().int().min(1).default(64).describe('idempotency keys remembered per guest'),
+      attempts: z
+        .number()
+        .int()
+        .min(1)
+        .default(12)
+        .describe('backups that a guest may ask for within min_interval, however they end'),
       journal: sizeBytes('1MiB').describe(
         'the journal is compacted once it is larger, and twice as large as it was after that',
       ),

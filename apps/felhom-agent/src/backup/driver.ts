@@ -11,7 +11,7 @@ export interface Driver {
   jobs: Jobs;
   gates: Gates;
   clock: Clock;
-  config: Pick<AgentConfig, 'bounds' | 'preflight' | 'pve_jobs'>;
+  config: Pick<AgentConfig, 'bounds' | 'limits' | 'preflight' | 'pve_jobs'>;
   policyOf(job: Job): BackupPolicy;
   guestName(vmid: number): string;
   /** Whether a person wants this guest to be off or left alone. */

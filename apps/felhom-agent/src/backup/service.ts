@@ -166,17 +166,34 @@ function choosePolicy(policies: readonly BackupPolicy[], storage: string | undef
   });
 }
 
-/** A guest cannot wash its own backups out: its jobs that made one are a while apart. */
-function checkInterval(driver: Driver, vmid: number): void {
-  const { min_interval: interval } = driver.config.bounds;
-  const made = driver.jobs.ofGuest(vmid).findLast((job) => job.origin === 'controller' && job.phase === 'done');
-  if (made === undefined) return;
-  const left = Date.parse(made.ended_at ?? made.opened_at) + interval - driver.clock.nowMs();
-  if (left <= 0) return;
-  throw new Failure('policy_refused', {
-    message: `the guest's last backup was made less than ${Math.round(interval / 60_000)} min ago; nothing was started, the apps keep running`,
-    hint: `Wait ${Math.ceil(left / 60_000)} min, or ask on the host: felhom-agent backup now ${vmid}`,
+/**
+ * A guest cannot wash its own backups out: its jobs that made one are a while apart. Nor can it keep the node's vzdump lock to
+ * itself by asking, again and again, for backups that it then lets fail.
+ */
+function checkInterval({ jobs, config, clock }: Driver, vmid: number): void {
+  const { min_interval: interval } = config.bounds;
+  const own = jobs.ofGuest(vmid).filter((job) => job.origin === 'controller');
+  const made = own.findLast((job) => job.phase === 'done');
+  if (made !== undefined) {
+    const leftMs = Date.parse(made.ended_at ?? made.opened_at) + interval - clock.nowMs();
+    if (leftMs > 0) throw tooSoon(vmid, leftMs, `its last backup was made less than ${minutes(interval)} min ago`);
+  }
+  const oldest = own.at(-config.limits.attempts);
+  if (oldest === undefined) return;
+  const leftMs = Date.parse(oldest.opened_at) + interval - clock.nowMs();
+  if (leftMs > 0)
+    throw tooSoon(vmid, leftMs, `it has asked for ${config.limits.attempts} backups within ${minutes(interval)} min`);
+}
+
+function tooSoon(vmid: number, leftMs: number, why: string): Failure {
+  return new Failure('policy_refused', {
+    message: `guest ${vmid} may not ask for a backup now: ${why}; nothing was started, the apps keep running`,
+    hint: `Wait ${minutes(leftMs)} min, or ask on the host: felhom-agent backup now ${vmid}`,
   });
+}
+
+function minutes(ms: number): number {
+  return Math.ceil(ms / 60_000);
 }
 
 function toStatus(driver: Driver, job: Job): JobStatus {

@@ -6,6 +6,7 @@ import type { AgentApp } from './app.ts';
 import { guestApiListener } from './guest-api.ts';
 import { createHostCommands } from './host-commands.ts';
 import { createHostServer, listenAt } from './host-socket.ts';
+import { limitPerAddress } from './per-address.ts';
 import type { Certificate } from './tls.ts';
 
 /** A serving agent. */
@@ -63,6 +64,7 @@ function guestServer(app: AgentApp, { limits }: AgentConfig, { keyPem, certPem }
     guestApiListener(app.api),
   );
   server.maxConnections = limits.connections;
+  limitPerAddress(server, limits.per_address);
   // An apps' downtime must not wait for Nagle.
   server.on('secureConnection', (socket) => socket.setNoDelay(true));
   return server;
