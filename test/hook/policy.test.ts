@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { waitUntil } from '../lab/wait-until.ts';
@@ -52,6 +52,22 @@ describe('the policy file', () => {
     expect(end.output).toContain('left out: on_no_agent=explode');
     expect(() => read('pwned')).toThrow();
     expect(stage.calls).toHaveLength(1);
+  });
+
+  it('of another user is left out, and says so: whoever may write it would run as root', async () => {
+    const [conf, script] = [join(stage.folder, 'hook.conf'), join(stage.folder, 'script')];
+    writeFileSync(script, `#!/bin/sh\n: >${stage.folder}/pwned\n`);
+    chmodSync(script, 0o755);
+    writeFileSync(conf, `previous_script=${script}\n`);
+    if (process.getuid?.() === 0) chownSync(conf, 65_534, 65_534);
+    else {
+      rmSync(conf);
+      symlinkSync('/etc/passwd', conf);
+    }
+    const end = await stage.run(preStop);
+    expect(end.code).toBe(0);
+    expect(end.output).toContain(`${conf} is another user's`);
+    expect(() => read('pwned')).toThrow();
   });
 
   it('may name a socket with blanks in its path', async () => {
