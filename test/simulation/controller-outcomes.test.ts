@@ -275,6 +275,15 @@ describe('a backup', () => {
     expect(end.result.grade_reason).toContain('before_stop of shop failed in app: exit code 9 (no way)');
   });
 
+  it('goes on without a sync that hangs for ever, with nothing down meanwhile', async () => {
+    const world = worldOf();
+    world.syncHangs = true;
+    const { exit, result } = await run(world);
+    expect(exit).toBe(0);
+    expect(result.warnings.join()).toContain('sync -f of the data has not come to its end');
+    expect(result.downtime_ms).toBeLessThan(5_000);
+  });
+
   it('cannot stop anything: cancels, exit 3, the apps run', async () => {
     const hangs = { hangsForMs: 120_000 };
     const world = worldOf({

@@ -31,6 +31,8 @@ export interface World {
   shutdown: { isUnderWay: boolean; bootId: string };
   /** How often the next marker writes fail. */
   failures: { markerWrites: number; markerErases: number };
+  /** A file system does not come to the end of a sync. */
+  syncHangs: boolean;
   /** Aborts when somebody sends SIGTERM to the run. */
   stop: AbortController;
   bounds: QuiesceBounds;
@@ -89,6 +91,7 @@ export function makeWorld(scenario: Scenario, clock: VirtualClock = virtualClock
     freezer: { untilMs: 0 },
     shutdown: { isUnderWay: false, bootId: 'boot-1' },
     failures: { markerWrites: 0, markerErases: 0 },
+    syncHangs: false,
     stop: new AbortController(),
     bounds: { ...defaultBounds, ...scenario.bounds },
     policy: { stacks: { proxy: { quiesce: 'keep' } } },
@@ -192,7 +195,7 @@ function worldPorts(world: World, pid: number): RunPorts {
       newRunId: () => `run-${pid}`,
       bootId: async () => shutdown.bootId,
       isStopping: async () => shutdown.isUnderWay,
-      syncData: async () => await clock.sleep(5),
+      syncData: async () => await (world.syncHangs ? new Promise(() => undefined) : clock.sleep(5)),
       ownContainerId: async () => null,
     },
     progress: () => undefined,

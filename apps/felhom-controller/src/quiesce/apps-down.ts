@@ -87,8 +87,21 @@ export async function promise(input: QuiesceInput, plan: QuiescePlan, debts: rea
     .catch((error: unknown) => run.warn(`sync -f: ${words(error)}`));
   await tellDeadline(run, deadlineMs);
   await markers.write(marker);
-  await synced;
+  await inTime(run, synced);
 }
+
+/** A file system that hangs holds whoever syncs it, beyond every signal: it is left to itself. */
+async function inTime({ ports: { clock }, options: { bounds }, warn }: Run, synced: Promise<void>): Promise<void> {
+  const done = new AbortController();
+  const late = clock.sleep(bounds.syncMs + syncEndMs, done.signal).then(() => {
+    if (!done.signal.aborted) warn('sync -f of the data has not come to its end; the stop goes on without it');
+  });
+  await Promise.race([synced, late]);
+  done.abort();
+}
+
+/** Above its bound: what a program takes to be ended. */
+const syncEndMs = 3_000;
 
 /** Opens the event stream that will tell whether something started meanwhile. Without it the grade says so. */
 export async function openEvents(run: Run): Promise<Pick<AppsDown, 'events' | 'eventsTrouble'>> {
