@@ -1,6 +1,7 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { defaultUpgradeBounds } from 'felhom-controller/upgrade/bounds.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../lab/process.ts';
 
@@ -47,7 +48,15 @@ describe('the units', () => {
     '%s signals the controller alone, and gives a stop and a resume their time',
     (name) => {
       expect(textOf(name)).toMatch(/^KillMode=mixed$/m);
-      expect(textOf(name)).toMatch(/^Timeout(Stop|Start)Sec=15min$/m);
+      expect(textOf(name)).toMatch(/^Timeout(Stop|Start)Sec=(15min|6h)$/m);
+    },
+  );
+
+  it.each(['boot', 'recover'])(
+    'felhom-controller-%s.service gives an upgrade that is taken back more than the whole of an upgrade may take',
+    (name) => {
+      const hours = /^TimeoutStartSec=(\d+)h$/m.exec(textOf(`felhom-controller-${name}.service`))?.[1];
+      expect(Number(hours) * 3_600_000).toBeGreaterThan(defaultUpgradeBounds.maxUpgradeMs);
     },
   );
 
