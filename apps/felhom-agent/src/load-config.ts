@@ -54,6 +54,9 @@ export async function loadConfig(flag: string | undefined, { ask = false } = {})
 /** From the folder, or from the signed document in force. */
 async function guestsOf(config: AgentConfig, ask: boolean): Promise<GuestDocuments> {
   if (config.guests_document === undefined) return await readGuestDocuments(config.guests);
+  // What is known of the document is written down where it is read.
+  const { becomeOwnerOf } = await import('./own-state.ts');
+  await becomeOwnerOf(config.state);
   const { guestsOfDocument } = await import('./desired/wiring.ts');
   return await guestsOfDocument(config.guests_document, config.state, { ask });
 }

@@ -3,6 +3,7 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
 import { z } from 'zod';
 import { loadAgentConfig } from '../load-config.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import { hashToken, newToken } from '../serve/auth.ts';
 import { adoptionIn, openGuestsState } from '../serve/guests-state.ts';
 import { adoptRefused } from '../serve/identity.ts';
@@ -21,7 +22,8 @@ export async function guestAdopt(context: CommandContext, vmid: number, tokenOut
   try {
     await adopt({ socket: config.socket, state: config.state }, vmid, hash);
   } catch (error) {
-    if (tokenOut !== undefined) await rm(tokenOut, { force: true });
+    // It stays where we gave root up meanwhile: a token that counts for nobody.
+    if (tokenOut !== undefined) await rm(tokenOut, { force: true }).catch(() => undefined);
     throw error;
   }
   const token = tokenOut === undefined ? '' : `; its new token lies in ${tokenOut}, the old one no longer counts`;
@@ -47,6 +49,7 @@ async function adopt(
 
 /** No serve: its lock is taken, so that none starts in the middle. */
 async function adoptWithoutServe(state: string, vmid: number, hash: string | undefined): Promise<void> {
+  await becomeOwnerOf(state);
   const { takeServeLock } = await import('../wiring.ts');
   const lock = await takeServeLock(state);
   try {

@@ -1,6 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { loadConfig } from '../load-config.ts';
+import { becomeOwnerOf } from '../own-state.ts';
 import { type GuestEntry, openGuestsState } from '../serve/guests-state.ts';
 import { guestsFile, lanesFolder } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
@@ -35,6 +36,8 @@ export async function guestRelease(context: CommandContext, vmid: number): Promi
 
 /** Nothing new is begun on a guest on hold; what is under way comes to its end. */
 async function sayWhoIsAtWork(context: CommandContext, state: string, vmid: number): Promise<void> {
+  // A lane that root made could not be taken by serve.
+  await becomeOwnerOf(state);
   const lanes = fileLanes(lanesFolder(state), 'guest hold');
   const lane = await lanes.tryGuest(vmid);
   if (lane !== null) return await lane.release();
@@ -63,6 +66,7 @@ async function change({ socket, state }: { socket: string; state: string }, want
 
 /** No serve: its lock is taken, so that none starts in the middle. */
 async function withoutServe(state: string, vmid: number, entry: Pick<GuestEntry, 'hold'>): Promise<void> {
+  await becomeOwnerOf(state);
   const { takeServeLock } = await import('../wiring.ts');
   const lock = await takeServeLock(state);
   try {
