@@ -62,6 +62,26 @@ describe('a pass', () => {
     expect(tasks()).toEqual(['vzshutdown 101 felhom@pve!agent']);
   });
 
+  it('asked for a guest of which nothing is declared, it says so and does nothing', async () => {
+    const { pass, tasks } = await open({ guests: [{ vmid: 101, running: false, desired: { state: 'running' } }] });
+    await expect(pass({ vmids: [101, 999] })).rejects.toMatchObject({ code: 'unknown_guest' });
+    expect(tasks()).toEqual([]);
+  });
+
+  it('begins nothing more once it was asked to end, and calls nobody failed for that', async () => {
+    const { pass, tasks } = await open({
+      guests: [101, 102].map((vmid) => ({ vmid, running: false, desired: { state: 'running' } })),
+    });
+    expect(await pass({ stop: AbortSignal.abort() })).toMatchObject({
+      outcome: 'incomplete',
+      guests: [
+        { outcome: 'deferred', reason: 'the pass was asked to end' },
+        { outcome: 'deferred', reason: 'the pass was asked to end' },
+      ],
+    });
+    expect(tasks()).toEqual([]);
+  });
+
   it('stops nobody when the plan would stop too many, and does so when told', async () => {
     const { pass, running } = await open({
       guests: [101, 102, 103].map((vmid) => ({ vmid, desired: { state: 'stopped' } })),

@@ -1,5 +1,5 @@
 import { asFailure } from '@felhom/kernel/failure.ts';
-import { PveError } from '@felhom/proxmox/errors.ts';
+import { isPveFault, PveError } from '@felhom/proxmox/errors.ts';
 import type { Lane } from '../lanes/lanes.ts';
 import { describeAction } from './describe-action.ts';
 import type { GuestOutcome } from './last-pass.ts';
@@ -57,9 +57,9 @@ export async function convergeGuest(
     const leave = await options.enter();
     let once: Attempt;
     try {
-      once = await attempt(ports, work, options, done);
+      once = options.stop.aborted ? askedToEnd(work) : await attempt(ports, work, options, done);
     } catch (error) {
-      once = { kind: 'over', ...failed(work.planned, error) };
+      once = options.stop.aborted && isPveFault(error, 'aborted') ? askedToEnd(work) : failed(work.planned, error);
     } finally {
       leave();
     }
@@ -190,10 +190,15 @@ function outcomeOf(plan: GuestPlan, done: readonly ActionReport[]): GuestOutcome
   return plan.standing === 'drift' ? 'deferred' : plan.standing;
 }
 
-function failed(plan: GuestPlan, error: unknown): { outcome: GuestOutcome } & Told {
+/** Nothing is begun any more; what was begun is followed, or left open in the journal. */
+function askedToEnd({ planned }: GuestWork): Attempt {
+  return { kind: 'wait', plan: planned, reason: 'the pass was asked to end', hint: null };
+}
+
+function failed(plan: GuestPlan, error: unknown): Attempt {
   const failure = asFailure(error);
   const reason = error instanceof PveError ? `${error.call}: ${error.text}` : failure.message;
-  return { outcome: 'failed', plan, reason, hint: failure.hint };
+  return { kind: 'over', outcome: 'failed', plan, reason, hint: failure.hint };
 }
 
 function report(

@@ -1,3 +1,4 @@
+import { chooseGuests } from '../desired/choose.ts';
 import type { PassHint } from './change-hint.ts';
 import { convergeGuest, type GuestWork } from './converge-guest.ts';
 import { describeAction } from './describe-action.ts';
@@ -32,8 +33,8 @@ export interface PassOptions extends Pick<PlanOptions, 'allowStops' | 'allowMemo
 }
 
 /**
- * Throws PveError when the node cannot be asked at all, and Failure `config_invalid` when what is declared cannot be
- * read at all. Nothing was changed then.
+ * Throws PveError when the node cannot be asked at all, Failure `config_invalid` when what is declared cannot be
+ * read at all, and `unknown_guest` for one of `vmids` of which nothing is declared. Nothing was changed then.
  */
 export async function runPass(ports: ReconcilePorts, options: PassOptions): Promise<PassReport> {
   const { clock, memory } = ports;
@@ -41,7 +42,7 @@ export async function runPass(ports: ReconcilePorts, options: PassOptions): Prom
   const startedMs = clock.nowMs();
   const deadlineMs = clock.monotonicMs() + options.lockTimeoutMs;
   const recovered = await recoverActions(ports, { ...options, deadlineMs });
-  const desired = only(await ports.desired.read(), options.vmids);
+  const desired = chooseGuests(await ports.desired.read(), options.vmids ?? []);
   const before = await memory.read();
   const { plan, actual, openJobs } = await lookAndPlan(ports, desired, before, options);
   const open = new Map(
@@ -74,15 +75,6 @@ export async function runPass(ports: ReconcilePorts, options: PassOptions): Prom
       .write(pass)
       .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));
   return report;
-}
-
-function only(desired: Desired, vmids: readonly number[] | null): Desired {
-  if (vmids === null) return desired;
-  return {
-    ...desired,
-    guests: desired.guests.filter(({ vmid }) => vmids.includes(vmid)),
-    problems: desired.problems.filter(({ vmid }) => vmid !== null && vmids.includes(vmid)),
-  };
 }
 
 async function lookAndPlan(

@@ -53,8 +53,9 @@ function missing({ vmid }: DesiredGuest, { elsewhere }: Actual): GuestPlan {
   return {
     ...at,
     standing: 'absent',
-    reason: 'there is no such guest; creating one is left to you',
-    hint: `Create or restore guest ${vmid}, or remove its file.`,
+    // A guest that the token may not see is not listed either.
+    reason: 'Proxmox VE shows this token no such guest; creating one is left to you',
+    hint: `Create or restore guest ${vmid}, or remove its file. If it is there: the token needs VM.Audit on /vms/${vmid}.`,
   };
 }
 
