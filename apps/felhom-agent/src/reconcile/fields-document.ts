@@ -50,6 +50,9 @@ const tail = `## Run state
 \`state: running\` starts a guest that is stopped; \`state: stopped\` asks it to shut down and, when it does not, stops it. A guest
 that the HA manager of a cluster looks after keeps its run state; a template never runs.
 
+Whoever stopped it: a guest that a person shuts down in the interface of Proxmox VE and that is declared running is started again by the
+next pass. To work on it, take it first: \`felhom-agent guest hold 101 --reason WHY\`, and \`felhom-agent guest release 101\` afterwards.
+
 ## What is written
 
 Only the options that differ, in one call with the \`digest\` of the configuration that was compared. Values that wait for a
