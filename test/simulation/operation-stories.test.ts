@@ -41,6 +41,23 @@ it('an operation whose process lives is left to it by the recovery of another', 
   expect(world.record().operations).toMatchObject([{ outcome: null }]);
 });
 
+it('a clock that jumps ahead while an answer is looked for concludes nothing: the task that comes late is found', async () => {
+  const world = operationWorld();
+  world.node.mishap = 'late';
+  world.clock.after(1_500, () => world.clock.jump(3_600_000));
+  const answer = await world.process(null).apply(envelopeOf('backup-delete'));
+  expect(answer).toMatchObject({ kind: 'acted', operation: { outcome: 'done' } });
+  expect(world.node.done).toEqual(['delete-backup']);
+});
+
+it('nor does one that jumped while nobody looked, as at a start of the host', async () => {
+  const world = operationWorld();
+  world.node.mishap = 'late';
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  world.clock.jump(3_600_000);
+  expect(await world.process(null).recover()).toMatchObject([{ outcome: 'done' }]);
+});
+
 it('a guest takes no other operation before it is known what became of the one before', async () => {
   const world = operationWorld();
   world.node.mishap = 'late';

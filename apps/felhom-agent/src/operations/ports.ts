@@ -91,6 +91,7 @@ export type ActAnswer =
 export interface LostAct {
   act: Act;
   sinceSeconds: number;
+  /** How old the intent is at the least. */
   intentAgeMs: number;
   certainAfterMs: number;
   /** Tasks of operations on record: none of them is this one's. */

@@ -20,7 +20,6 @@ const step = z.object({
   act: z.enum(['delete-backup', 'destroy-guest', 'rollback', 'safety-backup', 'restore']),
   /** Our clock, when it was about to be asked for. */
   intent_at: z.string(),
-  intent_ms: z.number().int(),
   /** The node's clock then: no task of ours is older. */
   since_seconds: z.number().int(),
   upid: z.string().nullable(),

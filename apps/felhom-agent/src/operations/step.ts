@@ -12,7 +12,6 @@ export async function askOnce(ports: OperationPorts, operation: Operation, act: 
   const step: Step = {
     act: act.kind,
     intent_at: new Date(nowMs).toISOString(),
-    intent_ms: nowMs,
     since_seconds: sinceSeconds,
     upid: null,
     volid: null,
@@ -65,7 +64,8 @@ async function findTask(
   const beganMs = clock.monotonicMs();
   for (;;) {
     const known = (await store.read()).operations.flatMap((each) => each.steps.flatMap(({ upid }) => upid ?? []));
-    const intentAgeMs = Math.max(0, clock.nowMs() - step.intent_ms);
+    // Counted from when we began to look, after the call: a clock that was set ahead would conclude "not started" too soon.
+    const intentAgeMs = clock.monotonicMs() - beganMs;
     const question = { act, sinceSeconds: step.since_seconds, intentAgeMs, certainAfterMs: bounds.lostStartMs, known };
     const found = await pve.find(question);
     if (found.kind === 'found') return await setStep(ports, operation, { upid: found.upid });
