@@ -89,8 +89,10 @@ export function openCatalog(disk: SnapshotDisk, root: string): Catalog {
     },
     beginBuilding: async (stack, id) => {
       await disk.makeFolder(place(stack));
-      for (const name of await disk.list(place(stack)))
-        if (name.startsWith('.building-') || name.startsWith('.removing-')) await disk.remove(join(place(stack), name));
+      for (const name of await disk.list(place(stack))) {
+        // A program that a killed process left behind may still write there: the next time, then.
+        if (/^\.(?:building|removing)-/.test(name)) await disk.remove(join(place(stack), name)).catch(() => undefined);
+      }
       const building = join(place(stack), `.building-${id}`);
       await disk.makeFolder(join(building, 'data'));
       await disk.makeFolder(join(building, 'files'));

@@ -6,7 +6,7 @@ import { interruptionFailure } from '../quiesce/interruption.ts';
 import type { Catalog } from './catalog.ts';
 import { type LookOptions, lookAtStack } from './look.ts';
 import type { Manifest } from './manifest.ts';
-import { mountOf } from './mounts.ts';
+import { isWithin, mountOf } from './mounts.ts';
 import type { Restored, RestoreRequest, SnapshotPorts } from './ports.ts';
 import type { RestoreDebt } from './restore-debt.ts';
 import { cleanRestore, finishRestore, undoRestore } from './restore-steps.ts';
@@ -154,12 +154,13 @@ function requireUnshared(
     ({ project, status, mounts }) =>
       project !== stack &&
       (status === 'running' || status === 'restarting' || status === 'paused') &&
-      mounts.some(({ volume, source, kind }) =>
+      mounts.some(({ volume, source, kind, writable }) =>
         sources.some(
-          (each) =>
-            (kind === 'volume' && volume === each.source.name) ||
-            source === each.source.name ||
-            source === each.item.target,
+          ({ source: { name }, item: { target } }) =>
+            (kind === 'volume' && volume === name) ||
+            source === name ||
+            isWithin(source, target) ||
+            (writable && source.startsWith('/') && isWithin(target, source)),
         ),
       ),
   );
