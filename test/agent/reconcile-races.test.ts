@@ -1,11 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { openJournal } from '@felhom/durable/journal.ts';
 import { PveError } from '@felhom/proxmox/errors.ts';
+import { jobRecord, newJob } from 'felhom-agent/backup/job.ts';
 import { runPass } from 'felhom-agent/reconcile/pass.ts';
 import type { ReconcilePorts } from 'felhom-agent/reconcile/ports.ts';
 import type { PassReport } from 'felhom-agent/reconcile/report.ts';
 import { openGuestsState } from 'felhom-agent/serve/guests-state.ts';
-import { guestsFile, lanesFolder } from 'felhom-agent/state-files.ts';
+import { guestsFile, journalPath, lanesFolder } from 'felhom-agent/state-files.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openReconcileRig, type ReconcileRig, type ReconcileRigOptions } from './reconcile-rig.ts';
 import { until } from './rig.ts';
@@ -222,6 +224,12 @@ describe('somebody else at the same guest', () => {
     expect(tasks()).toEqual([]);
   });
 
+  it('a pass that was asked to end does what it planned', async () => {
+    const { pass, running } = await open({ guests: [stopped] });
+    expect(await pass({ stop: AbortSignal.abort() })).toMatchObject({ guests: [{ outcome: 'applied' }] });
+    expect(running(101)).toBe(true);
+  });
+
   it('a pass that was asked to end waits for nobody', async () => {
     const { pass, sim } = await open({ guests: [stopped] });
     sim.guests.update(101, (guest) => {
@@ -257,5 +265,33 @@ describe('an action that an earlier boot of the host left open', () => {
       guests: [{ outcome: 'applied' }],
     });
     expect(tasks()).toEqual([ours]);
+  });
+});
+
+describe('a backup whose gate is open', () => {
+  it.each([
+    ['of this boot holds its guest, though nobody lives who began it', true],
+    ['of an earlier boot holds nothing', false],
+  ])('%s', async (_, holds) => {
+    const { config, open: openPorts, pass, running } = await open({ guests: [stopped] });
+    const { ports } = await openPorts();
+    const journal = await openJournal({
+      path: journalPath(config.state),
+      schema: jobRecord,
+      keep: (records) => records,
+      onFatal: (failure) => {
+        throw failure;
+      },
+    });
+    const opened_at = new Date().toISOString();
+    const host_boot_id = holds ? ports.process.bootId : 'another';
+    const job = newJob({ job_id: 'j1', vmid: 101, origin: 'controller', opened_at, host_boot_id, quiesce: true });
+    await journal.append({ kind: 'opened', job: { ...job, phase: 'ready' } });
+    await journal.close();
+    const { guests } = await pass({ lockTimeoutMs: 100 });
+    if (holds)
+      expect(guests).toMatchObject([{ outcome: 'deferred', reason: expect.stringContaining('j1'), actions: [] }]);
+    else expect(guests).toMatchObject([{ outcome: 'applied' }]);
+    expect(running(101)).toBe(!holds);
   });
 });

@@ -91,4 +91,18 @@ describe('a pass', () => {
     expect(await pass({ allowStops: 3 })).toMatchObject({ outcome: 'applied' });
     expect([101, 102, 103].map(running)).toEqual([false, false, false]);
   });
+
+  it('over some guests leaves the others alone, and the record of the last whole pass; of one nobody declared it says so', async () => {
+    const {
+      pass,
+      running,
+      open: openPorts,
+    } = await open({
+      guests: [101, 102].map((vmid) => ({ vmid, running: false, desired: { state: 'running' } })),
+    });
+    expect(await pass({ vmids: [102] })).toMatchObject({ counts: { declared: 1, applied: 1 } });
+    expect([running(101), running(102)]).toEqual([false, true]);
+    expect(await (await openPorts()).ports.memory.read()).toBeNull();
+    await expect(pass({ vmids: [150] })).rejects.toMatchObject({ code: 'unknown_guest' });
+  });
 });

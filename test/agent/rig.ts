@@ -189,6 +189,12 @@ async function configure(
     ...options.agent,
     bounds: { ...quickBounds, ...options.bounds },
   });
+  // Reconcile reads what is declared from the files themselves.
+  const declared = options.guest?.['desired'];
+  await mkdir(join(folder, 'guests.d'), { recursive: true });
+  if (declared !== undefined)
+    for (const vmid of tokens.keys())
+      await writeFile(join(folder, 'guests.d', `${vmid}.yaml`), JSON.stringify({ vmid, desired: declared }));
   const guests = [...tokens].map(([vmid, token]) =>
     guestFileSchema.parse({ vmid, token_sha256: hashToken(token), ...options.guest }),
   );

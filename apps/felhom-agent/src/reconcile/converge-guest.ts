@@ -162,12 +162,12 @@ async function performAll(
 async function lookAndPlan(
   ports: ReconcilePorts,
   { declared, kind }: GuestWork,
-  { limits, plan: allowed, lockedSinceMs, stop }: ConvergeOptions,
+  { limits, plan: allowed, lockedSinceMs }: ConvergeOptions,
 ): Promise<{ plan: GuestPlan; waits: boolean }> {
   const { pve, clock } = ports;
   const nowMs = clock.nowMs();
   const found = await observeOne(pve, declared, kind, { nowMs, reads: 1, lockedSinceMs });
-  const elsewhere = found === null ? await whereIs(pve, declared.vmid, stop) : null;
+  const elsewhere = found === null ? await whereIs(pve, declared.vmid) : null;
   const actual: Actual = {
     node: pve.node,
     observedAtMs: nowMs,

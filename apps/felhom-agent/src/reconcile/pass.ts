@@ -70,7 +70,8 @@ export async function runPass(ports: ReconcilePorts, options: PassOptions): Prom
     lock === null || sinceMs === null ? [] : [{ vmid, lock, sinceMs }],
   );
   const pass = rememberPass(report, locks, before);
-  if (isWorthWriting(before, pass))
+  // A pass over some guests says nothing of the others.
+  if (options.vmids === null && isWorthWriting(before, pass))
     await memory
       .write(pass)
       .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));

@@ -43,7 +43,7 @@ export interface PerformOptions {
 export async function perform(ports: ReconcilePorts, action: Action, options: PerformOptions): Promise<Performed> {
   const { pve, journal } = ports;
   const nothing = { id: null, upid: null, outcome: null, hint: null };
-  const nodeSeconds = await pve.nodes.clockSeconds({ signal: options.stop });
+  const nodeSeconds = await pve.nodes.clockSeconds();
   const tasks = await tasksOf(pve, action.vmid);
   const busy = runningTask(tasks);
   if (busy !== null) return { ...nothing, reason: busy, next: 'wait' };

@@ -19,7 +19,11 @@ export async function settleAction(
   let upid = entry.upid;
   for (;;) {
     const ageMs = ageOf(entry.intent, process);
-    const look = await resolveAction(pve, { ...entry, upid }, { ageMs, lostStartMs: limits.lostStartMs, signal: stop });
+    const look = await resolveAction(
+      pve,
+      { ...entry, upid },
+      { ageMs, lostStartMs: limits.lostStartMs, signal: stop.aborted ? undefined : stop },
+    );
     if (look.kind === 'ended') {
       if (upid === null && look.upid !== null) {
         upid = look.upid;
