@@ -84,9 +84,9 @@ describe('deleting a backup', () => {
     const file = await desk.sign('backup-delete', '--volid', volid);
     await desk.fault({ fault: 'hang', method: 'DELETE', path: '/content/' });
     const killed = await desk.background('operation', 'apply', file);
-    await until('the intent is on record', async () =>
-      (await textOf(join(desk.folder, 'state/operations.json')))?.includes('"act":"delete-backup"'),
-    );
+    // Then the intent is on record, and the request is on its way for ever.
+    await until('PVE was asked', () => desk.node.sim.faults.list().length === 0);
+    expect(await textOf(join(desk.folder, 'state/operations.json'))).toContain('"act":"delete-backup"');
     process.kill(killed.pid, 'SIGKILL');
     await killed.ended;
     expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));

@@ -5,6 +5,8 @@ import { openJournal } from '@felhom/durable/journal.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isOpen, type JobRecord, jobRecord, newJob, replay } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
+import { draftPayload } from '../operations/draft.ts';
+import { newOperation } from '../operations/record.ts';
 import { openGuestsState } from '../serve/guests-state.ts';
 import { alertsFile, guestsFile, journalPath, operationsFile, servingFile } from '../state-files.ts';
 import { damageOf } from './damage.ts';
@@ -100,6 +102,18 @@ describe('a glance at the state', () => {
       jobs: [],
       damaged: [],
     });
+  });
+
+  it('counts signed operations that nobody saw the end of', async () => {
+    const payload = draftPayload(
+      { operation: 'backup-delete', vmid: 101, agent: 'ab'.repeat(16), volid: 'bk:x', sizeBytes: 1, validForMs: 1 },
+      Date.parse(at),
+    );
+    const open = newOperation(payload, { id: 'a', keyIds: [], at, restoreStorage: null });
+    const ended = { ...open, id: 'b', outcome: 'done' as const };
+    const file = { agent_id: 'ab'.repeat(16), high_water_ms: 1, operations: [open, ended] };
+    await operationsFile(folder).write(file);
+    expect(glanceAt(folder).openOperations).toBe(1);
   });
 
   it('sees nothing in an empty folder', () => {
