@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -253,6 +253,23 @@ describe('status and config', () => {
     expect((await stat(of.node.socket)).mode & 0o777).toBe(0o600);
     for (const name of ['tls-key.pem', 'guests.json', 'journal.jsonl'])
       expect((await stat(join(of.folder, 'state', name))).mode & 0o077).toBe(0);
+  });
+});
+
+describe('guest hold and guest adopt by root', () => {
+  it("leave nothing in the state folder that the agent's own user cannot open", async () => {
+    const of = await openHost();
+    host = of;
+    const state = join(of.folder, 'state');
+    const user = process.getuid?.() === 0 ? 65_534 : (process.getuid?.() ?? 0);
+    await mkdir(state);
+    await chmod(of.folder, 0o755);
+    if (process.getuid?.() === 0) await chown(state, user, user);
+    expect((await of.run('guest', 'hold', '101')).code).toBe(0);
+    expect((await of.run('guest', 'adopt', '101', '--token-out', join(of.folder, 'token'))).code).toBe(0);
+    const left = await readdir(state, { recursive: true });
+    expect(left).toContain('guests.json');
+    for (const name of left) expect((await stat(join(state, name))).uid, name).toBe(user);
   });
 });
 
