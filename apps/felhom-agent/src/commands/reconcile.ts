@@ -1,10 +1,11 @@
 import type { Log } from '@felhom/cli/log.ts';
 import { parseDuration } from '@felhom/cli/quantity.ts';
 import { watchSignals } from '@felhom/cli/signals.ts';
-import { Failure, failures } from '@felhom/kernel/failure.ts';
+import { Failure } from '@felhom/kernel/failure.ts';
 import type { AgentConfig } from '../config.ts';
 import { loadAgentConfig } from '../load-config.ts';
 import { becomeOwnerOf } from '../own-state.ts';
+import { passExitCode } from '../reconcile/exit-code.ts';
 import { heartbeat } from '../reconcile/heartbeat.ts';
 import type { PassOptions } from '../reconcile/pass.ts';
 import { type PassReport, reportText } from '../reconcile/report.ts';
@@ -73,7 +74,7 @@ async function once(
   const { runPass } = await import('../reconcile/pass.ts');
   const report = await runPass(ports, options);
   context.reporter.result(report, reportText);
-  const exit = exitOf(report, detailed);
+  const exit = passExitCode(report, { detailed, stop: options.stop });
   if (exit !== 0) context.setExit(exit);
 }
 
@@ -103,13 +104,6 @@ async function loop(
 
 function isQuiet({ outcome, recovered, guests }: PassReport): boolean {
   return outcome === 'in_sync' && recovered.length === 0 && guests.every(({ reason }) => reason === null);
-}
-
-/** 13: nothing was done, the plan stops too much. 3: a guest failed. 4: somebody is not as declared yet, where that was asked for. */
-function exitOf(report: PassReport, detailed: boolean): number {
-  if (report.outcome === 'refused') return failures.policy_refused.exit;
-  if (report.outcome === 'failed') return failures.operation_failed.exit;
-  return detailed && report.counts.deferred > 0 ? failures.drift.exit : 0;
 }
 
 function duration(flag: string, text: string | undefined): number | undefined {
