@@ -157,5 +157,5 @@ function guestLines(guest: GuestReport): string[] {
 }
 
 function oneLine(text: string): string {
-  return text.replaceAll(/\s*\n\s*/g, ' ');
+  return text.trim().replaceAll(/\s*\n\s*/g, '; ');
 }
