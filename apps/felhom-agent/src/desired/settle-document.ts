@@ -21,7 +21,7 @@ export function settleDocument(kept: Kept, fetched: Fetched, rules: SettleRules)
   if (fetched.kind === 'unchanged') return withoutTrouble(kept);
   const judged = judgeDocument(fetched.bytes, { ...rules, seen: seenIn(kept) });
   if (judged.kind === 'refused') return withTrouble(kept, judged.reason, judged.detail, rules.nowMs);
-  if (judged.kind === 'same') return withoutTrouble(kept);
+  if (judged.kind === 'same') return withoutTrouble(signedAnew(kept, keep(judged, fetched, rules)));
   return { document: keep(judged, fetched, rules), trouble: null };
 }
 
@@ -49,6 +49,14 @@ function keep(
     accepted_ms: nowMs,
     key_ids: [...keyIds],
   };
+}
+
+/** The document in force as it came last: its signatures, its address and its validator may be others by now. */
+function signedAnew(kept: Kept, { url, envelope, etag, key_ids: keyIds }: KeptDocument): Kept {
+  const { document } = kept;
+  if (document === null) return kept;
+  if (document.url === url && document.envelope === envelope && document.etag === etag) return kept;
+  return { ...kept, document: { ...document, url, envelope, etag, key_ids: keyIds } };
 }
 
 /** One trouble keeps its beginning, however its words change. */
