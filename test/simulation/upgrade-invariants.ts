@@ -11,6 +11,7 @@ export async function brokenUpgrade(
   world: UpgradeWorld,
   scenario: UpgradeScenario,
   undisturbed: boolean,
+  wasOwed = true,
 ): Promise<string[]> {
   await world.clock.pass(settledMs);
   const is = whichVersion(world, scenario);
@@ -20,6 +21,7 @@ export async function brokenUpgrade(
   if (is === 'new' && scenario.becomes === 'old') broken.push('a version that is not healthy was kept');
   if (is !== null) broken.push(...wrongWith(world, scenario, is));
   if (!world.debts.isEmpty()) broken.push('a debt remains');
+  if (world.reserved && wasOwed) broken.push('room is still set aside');
   if (world.lock.holder !== null) broken.push('the lock is still held');
   broken.push(...wrongRecord(world, is));
   const starts = startsOf(world);

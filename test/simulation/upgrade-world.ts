@@ -40,6 +40,8 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   lock: { holder: RunHolder | null; nextPid: number };
   /** The state folder's disk is full: nothing can be written to it. */
   diskFull: boolean;
+  /** Room for the way back is set aside. */
+  reserved: boolean;
 }
 
 export const stack = 'shop';
@@ -78,6 +80,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     },
     lock: { holder: null, nextPid: 100 },
     diskFull: false,
+    reserved: false,
   });
   for (const [name, image] of Object.entries(scenario.images)) {
     world.images.set(image.id, image);
@@ -184,6 +187,13 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
         }),
       putBack: async ({ path, base64 }) => void world.files.set(path, Buffer.from(base64, 'base64').toString('utf8')),
       exists: async (path) => world.files.has(path),
+      reserve: async () => {
+        world.reserved = true;
+        return ['/volumes/.felhom-room'];
+      },
+      release: async () => {
+        world.reserved = false;
+      },
       unwritable: async () => [],
     },
     data: dataOf(world, step),
@@ -206,7 +216,15 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
 function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]): UpgradePorts['data'] {
   const own = async (): Promise<ContainerState[]> =>
     (await world.fake.engine.list()).filter(({ project }) => project === stack);
-  const plan = { folders: [], leftOut: [], shared: [], obstacles: [], neededBytes: 0, freeBytes: 2 ** 40 };
+  const plan = {
+    folders: [],
+    leftOut: [],
+    shared: [],
+    obstacles: [],
+    neededBytes: 0,
+    restoreBytes: 0,
+    freeBytes: 2 ** 40,
+  };
   return {
     plan: async () => plan,
     prepare: async () => ({
@@ -283,7 +301,12 @@ function doomed(ports: UpgradePorts, step: Parameters<typeof stackEngineOver>[1]
       addKnownBad: through('memory.addKnownBad', memory.addKnownBad),
       writePins: through('memory.writePins', memory.writePins),
     },
-    files: { ...files, putBack: through('files.putBack', files.putBack) },
+    files: {
+      ...files,
+      putBack: through('files.putBack', files.putBack),
+      reserve: through('files.reserve', files.reserve),
+      release: through('files.release', files.release),
+    },
     alerts: { raise: through('alerts.raise', alerts.raise) },
     lock: { ...lock, acquire: through('lock.acquire', lock.acquire) },
   };

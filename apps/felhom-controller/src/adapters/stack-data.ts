@@ -13,6 +13,7 @@ export function stackData(snapshots: VolumeSnapshots): DataPort {
         obstacles: plan.obstacles,
         // Unpacking happens beside what is there: the same room once more.
         neededBytes: plan.neededBytes * 2,
+        restoreBytes: plan.neededBytes,
         freeBytes: plan.freeBytes,
       };
     },

@@ -9,7 +9,7 @@ import type { KeptFile } from '../upgrade/debt.ts';
 import type { FilesPort } from '../upgrade/ports.ts';
 
 /** Compose and env files of stacks. */
-export const stackFiles: FilesPort = {
+export const stackFiles: Omit<FilesPort, 'reserve' | 'release'> = {
   belonging: async (project) => await belonging(project),
   keep: async (paths) => {
     const kept = await Promise.all([...new Set(paths)].map(keepOne));

@@ -40,6 +40,15 @@ export async function activate(
   });
 }
 
+/** Room for the way back, on the disks of the data: what the new version fills is not ours to remove before. */
+async function reserveRoom(
+  { files }: UpgradePorts,
+  { bounds }: UpgradeSettings,
+  { plan, data }: Checked,
+): Promise<string[]> {
+  return await files.reserve(plan.stack, data.folders, data.restoreBytes + bounds.minFreeBytes);
+}
+
 type UnderLock = ActivateRequest & { runId: string; lock: HeldLock };
 
 async function underLock(
@@ -53,6 +62,7 @@ async function underLock(
   const data = checked.data.obstacles.length > 0 ? null : await ports.data.prepare(checked.plan.stack);
   const guard = await startGuard(ports, warn);
   await holdImages(ports, checked.look);
+  const reserved = data === null ? [] : await reserveRoom(ports, settings, checked);
   const nowMs = clock.nowMs();
   const debt = promiseOf({
     look: checked.look,
@@ -65,6 +75,7 @@ async function underLock(
     deadlineMs: nowMs + settings.bounds.maxUpgradeMs,
     rollbackAfter,
     data: data === null ? 'none' : 'snapshot',
+    reserved,
   });
   const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
   guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
@@ -72,6 +83,7 @@ async function underLock(
     await owe(transaction, {});
   } catch (error) {
     guard.disarm();
+    await ports.files.release(reserved);
     throw error;
   }
   const end = await carryThrough(transaction, data);

@@ -14,6 +14,7 @@ export async function commit(transaction: Transaction): Promise<void> {
     const data = { ...now.data, last_success_at: new Date(ports.clock.nowMs()).toISOString(), waits_for_person: false };
     await machine.stepFrom('verifying', 'success', { data });
   });
+  await ports.files.release(debt.reserved);
   await ports.debts.erase();
   tell({ ports, debt }, 'success');
 }

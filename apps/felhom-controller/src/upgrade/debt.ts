@@ -79,6 +79,8 @@ export const upgradeDebt = z.object({
   rollback_after: z.number().int().min(1),
   /** The data as it was; null: not taken yet, or (`data: none`) not to be had. */
   snapshot_id: text.nullable(),
+  /** Files that set room aside for the way back: an app may fill the disk. */
+  reserved: z.array(text),
   data: z.enum(['snapshot', 'none']),
 });
 export type UpgradeDebt = z.infer<typeof upgradeDebt>;

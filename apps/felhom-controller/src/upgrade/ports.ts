@@ -78,6 +78,10 @@ export interface FilesPort {
   putBack(file: KeptFile): Promise<void>;
   /** The path, where such a file exists. */
   exists(path: string): Promise<boolean>;
+  /** Sets room aside on every file system of these folders; answers where. @throws Failure `no_space`; then none is set aside. */
+  reserve(stack: string, folders: readonly string[], bytes: number): Promise<string[]>;
+  /** Gives it back. Gone already: fine. */
+  release(places: readonly string[]): Promise<void>;
   /** The folders in which nothing can be written, or no room is left. */
   unwritable(folders: readonly string[], minFreeBytes: number): Promise<string[]>;
 }
@@ -106,6 +110,8 @@ export interface DataPlan {
   obstacles: { what: string; why: string }[];
   /** For the snapshot, and for unpacking it again beside what is there. */
   neededBytes: number;
+  /** For the latter alone. */
+  restoreBytes: number;
   freeBytes: number;
 }
 

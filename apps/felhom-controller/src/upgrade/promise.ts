@@ -15,6 +15,7 @@ export interface PromiseInput {
   deadlineMs: number;
   rollbackAfter: number;
   data: UpgradeDebt['data'];
+  reserved: string[];
 }
 
 /** What is owed to a stack from the moment before its first container stops. */
@@ -52,6 +53,7 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     target: { key: plan.target.key, images: newImages(look, plan) },
     rollback_after: input.rollbackAfter,
     snapshot_id: null,
+    reserved: input.reserved,
     data: input.data,
   };
 }

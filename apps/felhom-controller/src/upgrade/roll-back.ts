@@ -21,6 +21,7 @@ export async function rollBack(transaction: Transaction, why: string): Promise<T
   tell(transaction, 'rolling back');
   const { ports, debt, settings, lock } = transaction;
   await removeAll(transaction);
+  await ports.files.release(debt.reserved);
   if (debt.snapshot_id !== null) {
     await ports.data.restore(debt.stack, debt.snapshot_id, { inheritFds: lock.inheritFds });
     tell(transaction, 'data restored');

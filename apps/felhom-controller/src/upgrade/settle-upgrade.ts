@@ -25,6 +25,7 @@ export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): Ot
       if (read.kind === 'unreadable' || read.kind === 'newer') return await forgiveUnreadable(ports, stack);
       if (read.kind === 'absent' || read.value.stack !== stack) return false;
       await endForgiven(ports.machine(stack));
+      await ports.files.release(read.value.reserved);
       await ports.debts.erase();
       return true;
     },
@@ -128,6 +129,7 @@ async function verifyLate(transaction: Transaction): Promise<OtherSettled> {
     const now = await machine.read();
     if (now !== null) await machine.note({ lastError: end.why, data: { ...now.data, waits_for_person: true } });
   });
+  await ports.files.release(debt.reserved);
   await ports.debts.erase();
   return { started: [], owed: [], failure: new Failure('upgrade_failed', { message, hint }) };
 }

@@ -30,6 +30,7 @@ export async function takeBack(transaction: Transaction, why: string): Promise<T
       const now = await machine.read();
       if (now?.phase === 'staged') await machine.stepFrom('staged', 'failed', { lastError: why });
     });
+    await transaction.ports.files.release(transaction.debt.reserved);
     await transaction.ports.debts.erase();
     tell(transaction, 'failed');
     return { outcome: 'failed', recovered: true, rungs: [], ...resumed };

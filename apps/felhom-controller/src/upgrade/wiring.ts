@@ -6,6 +6,7 @@ import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { shellGuard } from '../adapters/guard.ts';
 import { lockPort } from '../adapters/lock-port.ts';
 import { networkProbe } from '../adapters/probe.ts';
+import { roomOnDisk } from '../adapters/reserve-room.ts';
 import { stackData } from '../adapters/stack-data.ts';
 import { stackFiles } from '../adapters/stack-files.ts';
 import { systemPort } from '../adapters/system-port.ts';
@@ -70,7 +71,7 @@ function portsOver(
     debts: openUpgradeDebt(stateDir),
     machine: upgradeMachineOf(stateDir, systemClock),
     memory: fileMemory(stateDir),
-    files: stackFiles,
+    files: { ...stackFiles, ...roomOnDisk(systemCommands) },
     data: stackData(openSnapshots(config, engine)),
     probe: networkProbe,
     alerts: alertStore({ stateDir }),
