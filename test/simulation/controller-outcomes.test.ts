@@ -246,6 +246,16 @@ describe('a backup', () => {
     expect(world.markers.isEmpty()).toBe(false);
   });
 
+  it('keeps recovery from the lock no longer than minutes while apps of an earlier run are down', async () => {
+    const world = worldOf({ containers: behaving('plain', { startFailures: 1_000 }) });
+    await run(world);
+    world.agent.move({ phase: 'queued', upid: null, volid: null });
+    const begunMs = world.clock.monotonicMs();
+    expect((await run(world)).exit).toBe(20);
+    // Settling takes its time once, and waiting for the gate as long again.
+    expect(world.clock.monotonicMs() - begunMs).toBeLessThan(3 * world.bounds.payRetryMs);
+  });
+
   it('that meets a docker which does not answer, with apps still owed by a dead run, says 20', async () => {
     const world = worldOf();
     const { trace } = await simulateBackup(worldOf(), null);

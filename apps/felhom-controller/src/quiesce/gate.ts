@@ -33,13 +33,18 @@ export async function openGate(run: Run): Promise<GateEnd> {
   });
   const tooLong = new AbortController();
   const waited = new AbortController();
-  void clock.sleep(run.options.bounds.maxWaitMs, waited.signal).then(() => tooLong.abort());
+  void clock.sleep(longestWaitMs(run), waited.signal).then(() => tooLong.abort());
   const view = await watch.until(
     (each) => isPastWaiting(each, run),
     AbortSignal.any([run.options.stop, tooLong.signal]),
   );
   waited.abort();
   return judgeGate(run, watch, view);
+}
+
+/** While apps of an earlier run are down, the run lock is recovery's: it is not kept from it for hours. */
+function longestWaitMs({ owedBefore, options: { bounds } }: Run): number {
+  return owedBefore.length === 0 ? bounds.maxWaitMs : Math.min(bounds.maxWaitMs, bounds.payRetryMs);
 }
 
 function isPastWaiting(view: JobView, run: Run): boolean {
@@ -84,7 +89,7 @@ async function judgeGate(run: Run, watch: JobWatch, view: JobView): Promise<Gate
   await cancelJob(run, false);
   return over(
     'aborted',
-    backupFailed(`the host was not ready within ${Math.round(run.options.bounds.maxWaitMs / 60_000)} minutes`),
+    backupFailed(`the host was not ready within ${Math.round(longestWaitMs(run) / 60_000)} minutes`),
   );
 }
 
