@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { generateSigningKey } from '@felhom/signed-document/keys.ts';
 import { formatMoment, longestLifetimeMs } from 'felhom-agent/operations/payload.ts';
 import { refusalReasons } from 'felhom-agent/operations/refusal.ts';
@@ -314,7 +315,9 @@ describe('a signed operation', () => {
     },
   );
 
-  it('each reason is one that is documented', () => {
+  it('is refused for reasons that operators can read of, every one', async () => {
+    const text = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+    expect(refusalReasons.filter((reason) => !text.includes(`\`${reason}\``))).toEqual([]);
     expect(attacks.map(({ reason }) => reason).filter((reason) => !refusalReasons.includes(reason))).toEqual([]);
   });
 

@@ -1,4 +1,5 @@
 import { applyOperation } from 'felhom-agent/operations/apply.ts';
+import { watchOperations } from 'felhom-agent/operations/watch.ts';
 import { expect, it } from 'vitest';
 import {
   commonFields,
@@ -162,4 +163,42 @@ it('the answer under a known idempotency key is looked for where its process die
   const again = await world.process(null).apply(envelopeOf('backup-delete', { nonce: 'ef'.repeat(16) }));
   expect(again).toMatchObject({ kind: 'earlier', operation: { outcome: 'done' } });
   expect(world.node.asked).toEqual(['delete-backup']);
+});
+
+it('serve brings what a dead process left to its end, and notes the time, through a node that does not answer', async () => {
+  const world = operationWorld();
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  const awayMs = 200_000;
+  world.node.awayUntilMs = world.clock.monotonicMs() + awayMs;
+  const stop = new AbortController();
+  const said: string[] = [];
+  const log = { info: (line: string) => void said.push(line), warn: (line: string) => void said.push(line) };
+  const { ports } = world.process(null);
+  const every = { openEveryMs: 30_000, quietEveryMs: 3_600_000 };
+  const watching = watchOperations(ports, { log, stop: stop.signal, ...every });
+  await world.clock.pass(awayMs / 2);
+  expect(world.record().operations).toMatchObject([{ outcome: null }]);
+  await world.clock.pass(awayMs);
+  expect(world.record().operations).toMatchObject([{ outcome: 'done' }]);
+  expect(said).toEqual([expect.stringMatching(/^done: delete the backup/)]);
+  await world.clock.pass(2 * every.quietEveryMs);
+  expect(world.clock.nowMs() - world.record().high_water_ms).toBeLessThan(every.quietEveryMs);
+  expect(world.node.asked).toEqual(['delete-backup']);
+  stop.abort();
+  await world.clock.run(watching);
+});
+
+it('serve looks on after what kept it from looking, and says it once', async () => {
+  const world = operationWorld();
+  const { ports } = world.process(null);
+  const stop = new AbortController();
+  const said: string[] = [];
+  const log = { info: () => undefined, warn: (line: string) => void said.push(line) };
+  const store = { ...ports.store, change: () => Promise.reject(new Error('the disk is gone')) };
+  const every = { openEveryMs: 30_000, quietEveryMs: 60_000 };
+  const watching = watchOperations({ ...ports, store }, { log, stop: stop.signal, ...every });
+  await world.clock.pass(300_000);
+  expect(said).toEqual([expect.stringContaining('the disk is gone')]);
+  stop.abort();
+  await world.clock.run(watching);
 });
