@@ -68,20 +68,6 @@ describe('a pass', () => {
     expect(tasks()).toEqual([]);
   });
 
-  it('begins nothing more once it was asked to end, and calls nobody failed for that', async () => {
-    const { pass, tasks } = await open({
-      guests: [101, 102].map((vmid) => ({ vmid, running: false, desired: { state: 'running' } })),
-    });
-    expect(await pass({ stop: AbortSignal.abort() })).toMatchObject({
-      outcome: 'incomplete',
-      guests: [
-        { outcome: 'deferred', reason: 'the pass was asked to end' },
-        { outcome: 'deferred', reason: 'the pass was asked to end' },
-      ],
-    });
-    expect(tasks()).toEqual([]);
-  });
-
   it('stops nobody when the plan would stop too many, and does so when told', async () => {
     const { pass, running } = await open({
       guests: [101, 102, 103].map((vmid) => ({ vmid, desired: { state: 'stopped' } })),

@@ -1,5 +1,5 @@
 import { asFailure } from '@felhom/kernel/failure.ts';
-import { isPveFault, PveError } from '@felhom/proxmox/errors.ts';
+import { PveError } from '@felhom/proxmox/errors.ts';
 import type { Lane } from '../lanes/lanes.ts';
 import { describeAction } from './describe-action.ts';
 import type { GuestOutcome } from './last-pass.ts';
@@ -57,9 +57,9 @@ export async function convergeGuest(
     const leave = await options.enter();
     let once: Attempt;
     try {
-      once = options.stop.aborted ? askedToEnd(work) : await attempt(ports, work, options, done);
+      once = await attempt(ports, work, options, done);
     } catch (error) {
-      once = options.stop.aborted && isPveFault(error, 'aborted') ? askedToEnd(work) : failed(work.planned, error);
+      once = failed(work.planned, error);
     } finally {
       leave();
     }
@@ -188,11 +188,6 @@ async function lookAndPlan(
 function outcomeOf(plan: GuestPlan, done: readonly ActionReport[]): GuestOutcome {
   if (plan.standing === 'in_sync') return done.some(({ outcome }) => outcome === 'done') ? 'applied' : 'in_sync';
   return plan.standing === 'drift' ? 'deferred' : plan.standing;
-}
-
-/** Nothing is begun any more; what was begun is followed, or left open in the journal. */
-function askedToEnd({ planned }: GuestWork): Attempt {
-  return { kind: 'wait', plan: planned, reason: 'the pass was asked to end', hint: null };
 }
 
 function failed(plan: GuestPlan, error: unknown): Attempt {
