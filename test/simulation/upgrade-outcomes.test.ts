@@ -146,6 +146,26 @@ describe('while it is verified', () => {
   });
 });
 
+describe('an engine that restarts while the data is read', () => {
+  it('starts nothing of the stack, whatever its restart policy', async () => {
+    const { app } = scenario(healthy).before;
+    if (app === undefined) throw new Error('the scenario has no app');
+    const always = { ...app, restart: 'always' } as const;
+    const world = makeUpgradeWorld({
+      ...scenario(healthy),
+      before: { app: always },
+      after: { app: { ...always, image: 'app:2' } },
+    });
+    world.whileRead = () => {
+      world.fake.goDown();
+      world.clock.after(500, () => world.fake.comeUp());
+    };
+    await simulateUpgrade(world, null);
+    expect(world.violations).toEqual([]);
+    expect(world.fake.state('shop-app-1')).toMatchObject({ status: 'running', restartPolicy: 'always' });
+  });
+});
+
 describe('asked to end', () => {
   it('while the new version is verified, it is taken back', async () => {
     const world = worldOf(healthy);

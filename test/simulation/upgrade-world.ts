@@ -40,6 +40,8 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   lock: { holder: RunHolder | null; nextPid: number };
   /** The state folder's disk is full: nothing can be written to it. */
   diskFull: boolean;
+  /** What happens while the data is read. */
+  whileRead: () => void;
   /** Room for the way back is set aside. */
   reserved: boolean;
 }
@@ -81,6 +83,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     lock: { holder: null, nextPid: 100 },
     diskFull: false,
     reserved: false,
+    whileRead: () => undefined,
   });
   for (const [name, image] of Object.entries(scenario.images)) {
     world.images.set(image.id, image);
@@ -233,7 +236,10 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
           if (status === 'running') world.violations.push(`the data was read while ${name} ran`);
         const id = `snapshot-${world.snapshots.size + 1}`;
         const copied = await step('data.capture', async () => {
+          world.whileRead();
           await world.clock.sleep(2_000);
+          for (const { name, status } of await own())
+            if (status === 'running') world.violations.push(`${name} was started while the data was read`);
           return structuredClone(new Map(world.volumes));
         });
         await step('data.keep', async () => void world.snapshots.set(id, copied));
