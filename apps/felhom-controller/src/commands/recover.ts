@@ -40,12 +40,17 @@ async function agentOrNone(config: Config, warn: (text: string) => void): Promis
   }
 }
 
+function settledWords({ started, failure }: RecoverEnd): string {
+  const what = started.length === 0 ? 'nothing had to be started' : `started ${started.join(', ')}`;
+  return failure === null ? `settled: ${what}` : `NOT wholly settled: ${what}`;
+}
+
 function recoverText(end: RecoverEnd): string {
   const words: Record<RecoverEnd['outcome'], string> = {
     nothing: 'nothing is owed: no app was left down',
     held: 'a run is under way and within its time; it brings its own apps back',
     left_to_boot: 'the guest is shutting down; the apps come back at its next boot',
-    settled: end.started.length === 0 ? 'settled: everything runs' : `settled: started ${end.started.join(', ')}`,
+    settled: settledWords(end),
     owed: 'NOT settled: apps are down',
     failed: 'nothing could be settled',
   };
