@@ -32,7 +32,7 @@ export async function upgradeApplyAll(context: CommandContext, options: ActOptio
     const results = await inTurn(work, async () => {
       const ended: UpgradeResult[] = [];
       for (const { stack, why } of await dueStacks(work.ports, work.settings, { due: options.due })) {
-        const end = why === null ? await applyOne(work, stack, options) : skipped(stack, why);
+        const end = why === null ? await applyOne(work, stack, options) : await skipped(work, stack, why);
         ended.push(end);
         if (end.outcome === 'owed' || end.outcome === 'left_to_boot' || work.stop.aborted) break;
       }
@@ -52,7 +52,9 @@ function isQuiet(error: Failure, { due }: { due: boolean }): boolean {
   return due && (error.code === 'held_back' || error.code === 'policy_refused');
 }
 
-function skipped(stack: string, why: string): UpgradeResult {
+/** Left alone, but looked at: any look keeps the Compose files of what runs, before a person edits them in place. */
+async function skipped({ ports, settings }: UpgradeWork, stack: string, why: string): Promise<UpgradeResult> {
+  await checkStack(ports, settings, stack, { askRegistry: false, force: false }).catch(() => undefined); // Nobody asked.
   return { ...emptyResult(stack), outcome: 'skipped', warnings: [why] };
 }
 
