@@ -16,6 +16,8 @@ import { quickUpgrades } from '../lab/upgrades.ts';
  */
 
 const enough = { boundMs: 60_000 };
+/** Of this process alone: another run may be at it on the same engine. */
+const project = `felhomreg${process.pid}`;
 let registry: TestRegistry;
 let engine: StackEngineApi;
 let layer: Buffer;
@@ -30,8 +32,8 @@ beforeAll(async () => {
   folder = await mkdtemp('/var/tmp/felhom-registry-');
 });
 afterAll(async () => {
-  await run('docker', ['compose', '-p', 'felhomreg', 'down', '--timeout', '1', '--volumes']);
-  const pins = await run('docker', ['ps', '--all', '--quiet', '--filter', 'label=felhom.pin=felhomreg']);
+  await run('docker', ['compose', '-p', project, 'down', '--timeout', '1', '--volumes']);
+  const pins = await run('docker', ['ps', '--all', '--quiet', '--filter', `label=felhom.pin=${project}`]);
   const ids = pins.stdout.split('\n').filter((id) => id !== '');
   if (ids.length > 0) await run('docker', ['rm', '--force', ...ids]);
   const images = await run('docker', ['images', '--quiet', '--filter', `reference=${registry.host}/*`]);
@@ -105,23 +107,23 @@ describe('a stack whose image comes from a registry', () => {
     push('one');
     const service = { image: `${registry.host}/app:latest`, network_mode: 'none', restart: 'unless-stopped' };
     await writeFile(join(folder, 'compose.yaml'), JSON.stringify({ services: { app: service } }));
-    const up = ['compose', '-p', 'felhomreg', '-f', join(folder, 'compose.yaml'), 'up', '--detach', '--pull', 'always'];
+    const up = ['compose', '-p', project, '-f', join(folder, 'compose.yaml'), 'up', '--detach', '--pull', 'always'];
     await must('docker', up, { cwd: folder });
   });
 
   const version = async (): Promise<string> =>
-    (await must('docker', ['inspect', '--format', '{{.Config.Labels.version}}', 'felhomreg-app-1'])).trim();
+    (await must('docker', ['inspect', '--format', '{{.Config.Labels.version}}', `${project}-app-1`])).trim();
 
   it('has nothing to upgrade while the registry has the same', async () => {
-    const end = await controller('upgrade', 'check', 'felhomreg', '--json');
+    const end = await controller('upgrade', 'check', project, '--json');
     expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'up_to_date', changes: [] });
   });
 
   it('becomes what the registry has now', async () => {
     push('two');
-    const plan = JSON.parse((await controller('upgrade', 'plan', 'felhomreg', '--json')).stdout);
+    const plan = JSON.parse((await controller('upgrade', 'plan', project, '--json')).stdout);
     expect(plan).toMatchObject({ outcome: 'planned', changes: [{ service: 'app', kind: 'image', download: true }] });
-    const end = await controller('upgrade', 'apply', 'felhomreg', '--json');
+    const end = await controller('upgrade', 'apply', project, '--json');
     expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'success' });
     expect(await version()).toBe('two');
   });
@@ -129,18 +131,18 @@ describe('a stack whose image comes from a registry', () => {
   it('stays what it is while the registry refuses, and says why', async () => {
     push('three');
     registry.order('too_many');
-    const check = await controller('upgrade', 'check', 'felhomreg', '--json');
+    const check = await controller('upgrade', 'check', project, '--json');
     expect(JSON.parse(check.stdout).warnings.join(' ')).toMatch(/rate limit|too many/i);
     expect(await version()).toBe('two');
   });
 
   it('goes back to what ran, by its id, where the new one ends', async () => {
     push('four', 'sleep 0.3; exit 1');
-    const end = await controller('upgrade', 'apply', 'felhomreg', '--json');
+    const end = await controller('upgrade', 'apply', project, '--json');
     expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'rolled_back' });
     expect(await version()).toBe('two');
     expect(await readFile(join(folder, 'compose.yaml'), 'utf8')).toContain('app:latest');
-    const again = await controller('upgrade', 'apply', 'felhomreg', '--json');
+    const again = await controller('upgrade', 'apply', project, '--json');
     expect(JSON.parse(again.stdout)).toMatchObject({ error: { code: 'held_back' } });
   });
 });
