@@ -235,14 +235,18 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
         for (const { name, status } of await own())
           if (status === 'running') world.violations.push(`the data was read while ${name} ran`);
         const id = `snapshot-${world.snapshots.size + 1}`;
+        const started: string[] = [];
         const copied = await step('data.capture', async () => {
           world.whileRead();
           await world.clock.sleep(2_000);
-          for (const { name, status } of await own())
-            if (status === 'running') world.violations.push(`${name} was started while the data was read`);
+          started.push(...(await own()).flatMap(({ name, status }) => (status === 'running' ? [name] : [])));
           return structuredClone(new Map(world.volumes));
         });
-        await step('data.keep', async () => void world.snapshots.set(id, copied));
+        await step('data.keep', async () => {
+          // What a dead process has read is nobody's snapshot: only what is kept counts.
+          for (const name of started) world.violations.push(`${name} was started while the data was read`);
+          world.snapshots.set(id, copied);
+        });
         return { id };
       },
     }),
