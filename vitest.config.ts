@@ -1,4 +1,8 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+// Vitest leaves a core idle by default: on two that is half of the machine.
+const cores = Math.max(2, availableParallelism());
 
 // Groups run one after the other: what measures time or crowds the machine never shares it with the units.
 export default defineConfig({
@@ -18,6 +22,7 @@ export default defineConfig({
           ],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          maxWorkers: cores,
           sequence: { groupOrder: 0 },
         },
       },
@@ -28,6 +33,7 @@ export default defineConfig({
           include: ['test/simulation/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 60_000,
+          maxWorkers: cores,
           sequence: { groupOrder: 1 },
         },
       },
@@ -39,6 +45,8 @@ export default defineConfig({
           exclude: ['**/node_modules/**', 'test/simulation/**', 'test/e2e/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          // Most of their time they wait for a process.
+          maxWorkers: cores + 1,
           sequence: { groupOrder: 2 },
         },
       },
