@@ -48,7 +48,7 @@ const quick = {
   lost_start: '400ms',
   task_poll: '30ms',
   shutdown: '2s',
-  stop_grace: '1s',
+  stop_grace: '10s',
 };
 
 export async function openReconcileRig(options: ReconcileRigOptions): Promise<ReconcileRig> {

@@ -1,10 +1,17 @@
 import type { Failure } from '@felhom/kernel/failure.ts';
 import { PveError } from '@felhom/proxmox/errors.ts';
+import { entriesOf } from 'felhom-agent/reconcile/action-record.ts';
 import { type LoopOptions, runLoop } from 'felhom-agent/reconcile/loop.ts';
 import type { PassReport } from 'felhom-agent/reconcile/report.ts';
 import { describe, expect, it } from 'vitest';
 import { reconcileScenarios } from './reconcile-scenarios.ts';
-import { livePorts, type ReconcileWorld, reconcileLimits, reconcileWorld } from './reconcile-world.ts';
+import {
+  livePorts,
+  type ReconcileScenario,
+  type ReconcileWorld,
+  reconcileLimits,
+  reconcileWorld,
+} from './reconcile-world.ts';
 
 const [scenario] = reconcileScenarios;
 const minute = 60_000;
@@ -24,9 +31,10 @@ interface Watched {
 function watch(
   change: (world: ReconcileWorld) => Partial<Parameters<typeof runLoop>[0]> = () => ({}),
   more: Partial<LoopOptions> = {},
+  plan: ReconcileScenario['plan'] = {},
 ): Watched {
   if (scenario === undefined) throw new Error('no scenario');
-  const world = reconcileWorld(scenario);
+  const world = reconcileWorld({ ...scenario, plan });
   const stop = new AbortController();
   const watched: Omit<Watched, 'done'> = { world, stop, passes: [], failures: [], beats: [] };
   const { clock } = world;
@@ -139,6 +147,126 @@ describe('the loop', () => {
     await short.world.clock.run(short.done);
     expect(short.world.clock.monotonicMs() - asked).toBeLessThan(1_000);
     expect(short.passes).toEqual([]);
+  });
+
+  it('goes on with the others while one guest takes minutes, which keeps its lane; how that ended is told once', async () => {
+    const { world, passes, stop, done } = watch(() => ({}), {}, { slow: { 102: 3 * minute } });
+    const of = (vmid: number) =>
+      passes
+        .map(({ report }) => report.guests.find((guest) => guest.vmid === vmid))
+        .filter((guest) => guest !== undefined);
+    await world.clock.pass(minute);
+    expect(world.node.guests.get(101)).toMatchObject({ running: true, config: { cores: '4' } });
+    // Somebody stops another guest meanwhile: it is seen at the next interval.
+    world.node.power(101, 'shutdown');
+    await world.clock.pass(90_000);
+    expect(world.node.guests.get(101)?.running).toBe(true);
+    expect(passes.length).toBeGreaterThanOrEqual(4);
+    expect(of(102)).toEqual(of(102).map(() => expect.objectContaining({ outcome: 'deferred', actions: [] })));
+    expect([...world.lanes.keys()]).toEqual(['guest-102']);
+    expect(passes.flatMap(({ report }) => report.recovered)).toEqual([]);
+    await world.clock.pass(2 * minute);
+    const told = of(102).filter(({ actions }) => actions.length > 0);
+    expect(told).toMatchObject([{ outcome: 'applied', actions: [{ action: 'shut down', outcome: 'done' }] }]);
+    expect(world.node.effects.filter((effect) => effect === 'shutdown 102')).toHaveLength(1);
+    expect(world.node.violations).toEqual([]);
+    stop.abort();
+    await world.clock.run(done);
+  });
+
+  it('begins nothing more of a plan whose pass is over: what is declared may be another thing by then', async () => {
+    const { world, stop, done } = watch(({ node, clock }) => ({
+      pve: {
+        ...node.pve,
+        guests: {
+          ...node.pve.guests,
+          setConfig: async (...args) => {
+            await clock.sleep(2 * minute);
+            await node.pve.guests.setConfig(...args);
+          },
+        },
+      },
+    }));
+    await world.clock.pass(3 * minute);
+    // The start that follows the write was planned by a later pass.
+    const entries = entriesOf(world.records).filter(({ intent }) => intent.vmid === 101);
+    expect(entries.map(({ intent }) => intent.action.kind)).toEqual(['configure', 'start']);
+    expect(new Set(entries.map(({ intent }) => intent.key.split(':')[0])).size).toBe(2);
+    expect(world.node.violations).toEqual([]);
+    stop.abort();
+    await world.clock.run(done);
+  });
+
+  it.each([
+    ['in its own pass', 5_000],
+    ['beside a later one', 2 * minute],
+  ])('asked to end while a guest takes long (%s) leaves its task to the journal after the grace', async (_, atMs) => {
+    const { world, stop, done } = watch(() => ({}), {}, { slow: { 102: 10 * minute } });
+    await world.clock.pass(atMs);
+    const askedMs = world.clock.monotonicMs();
+    stop.abort();
+    await world.clock.run(done);
+    const tookMs = world.clock.monotonicMs() - askedMs;
+    expect(tookMs).toBeGreaterThan(15_000);
+    expect(tookMs).toBeLessThan(reconcileLimits.stopGraceMs + 1_000);
+    const open = entriesOf(world.records).filter(({ end }) => end === null);
+    expect(open).toMatchObject([{ intent: { vmid: 102 }, upid: expect.stringContaining('vzshutdown') }]);
+    expect([...world.lanes.keys()]).toEqual([]);
+  });
+
+  it('tells of those that wait for a place behind one that takes long that their turn did not come', async () => {
+    const limits = { ...reconcileLimits, mutations: 1 };
+    const { world, passes, stop, done } = watch(() => ({}), { limits }, { slow: { 101: 3 * minute } });
+    await world.clock.pass(minute);
+    expect(passes[0]?.report.guests).toMatchObject([
+      { vmid: 101, reason: expect.stringContaining('still under way') },
+      { vmid: 102, reason: expect.stringContaining('before its turn') },
+      { vmid: 103, reason: expect.stringContaining('before its turn') },
+    ]);
+    await world.clock.pass(4 * minute);
+    expect(passes.at(-1)?.report.outcome).toBe('in_sync');
+    expect(world.node.effects).toHaveLength(4);
+    stop.abort();
+    await world.clock.run(done);
+  });
+
+  it('asked to end begins nothing more once the grace is over: those whose turn has not come are left to the next start', async () => {
+    const limits = { ...reconcileLimits, mutations: 1 };
+    const { world, passes, stop, done } = watch(() => ({}), { limits }, { slow: { 101: 10 * minute } });
+    await world.clock.pass(2_000);
+    stop.abort();
+    await world.clock.run(done);
+    expect(world.node.effects).toEqual(['setConfig 101', 'start 101']);
+    expect(passes.at(-1)?.report.guests).toMatchObject([
+      { vmid: 101, outcome: 'deferred', actions: [{ outcome: 'done' }, { outcome: null }] },
+      { vmid: 102, outcome: 'deferred', reason: expect.stringContaining('before its turn'), actions: [] },
+      { vmid: 103, outcome: 'deferred', reason: expect.stringContaining('before its turn'), actions: [] },
+    ]);
+  });
+
+  it('asked to end while the node does not say how its guests are ends all the same, and says so', async () => {
+    const { world, passes, failures, stop, done } = watch(
+      ({ node, clock }) => ({
+        pve: {
+          ...node.pve,
+          guests: {
+            ...node.pve.guests,
+            pending: async (...args) => {
+              await clock.sleep(14_000);
+              return await node.pve.guests.pending(...args);
+            },
+          },
+        },
+      }),
+      { limits: { ...reconcileLimits, configReads: 1, stopGraceMs: 5_000 } },
+    );
+    await world.clock.pass(1_000);
+    stop.abort();
+    await world.clock.run(done);
+    expect(world.clock.monotonicMs()).toBeLessThan(1_000 + 5_000 + 14_000);
+    expect(passes).toEqual([]);
+    expect(failures).toMatchObject([{ failure: { code: 'interrupted' } }]);
+    expect(world.node.effects).toEqual([]);
   });
 
   it('asked to end in the middle of a pass brings the pass to its end', async () => {

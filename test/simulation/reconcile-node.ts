@@ -39,6 +39,8 @@ export type Loss = 'before' | 'after' | 'late';
 
 export interface ReconcilePlan {
   loses?: Partial<Record<Verb, Loss>>;
+  /** Guests that take longer to start or to stop, milliseconds. */
+  slow?: Readonly<Record<number, number>>;
   /** Something that somebody else does at a time. */
   events?: readonly { atMs: number; does: (node: SimulatedReconcileNode) => void }[];
 }
@@ -95,7 +97,7 @@ export function simulateReconcileNode(
       end: null,
     };
     tasks.push(task);
-    clock.after(powerMs, () => {
+    clock.after(plan.slow?.[vmid] ?? powerMs, () => {
       if (guest.gone) task.end = 'Configuration file does not exist';
       else if (guest.lock !== null) task.end = `CT is locked (${guest.lock})`;
       else {

@@ -1,6 +1,7 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { boundsSchema } from 'felhom-agent/bounds.ts';
 import { defaultUpgradeBounds } from 'felhom-controller/upgrade/bounds.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { run } from '../lab/process.ts';
@@ -66,6 +67,16 @@ describe('the units', () => {
     expect(unit).toMatch(/^NotifyAccess=all$/m);
     expect(unit).toMatch(/^WatchdogSec=3min$/m);
   });
+
+  it.each(['felhom-agent.service', 'felhom-agent-reconcile.service'])(
+    '%s gives a pass that is asked to end more than it may take',
+    (name) => {
+      const minutes = /^TimeoutStopSec=(\d+)min$/m.exec(textOf(name))?.[1];
+      const { stop_grace: graceMs, pve_call: callMs, pve_busy: busyMs } = boundsSchema.parse({});
+      // The lock of the journal is waited for thirty seconds (shared-journal.ts).
+      expect(Number(minutes) * 60_000).toBeGreaterThan(graceMs + callMs + busyMs + 2 * 30_000);
+    },
+  );
 
   it('make guests as declared under the user of the agent, whose state it is, and long enough for a shutdown', () => {
     const unit = textOf('felhom-agent-reconcile.service');

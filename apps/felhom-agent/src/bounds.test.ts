@@ -18,6 +18,7 @@ it('has the defaults that docs/architecture.md states', () => {
     min_interval: hour,
     backoff: hour,
     pve_call: 30 * second,
+    pve_busy: 10 * second,
     lockwait: 3 * hour,
     proof_poll: 15,
     task_poll: second,

@@ -23,6 +23,9 @@ export const boundsSchema = z
     min_interval: durationMs('1h').describe('between two backups that a guest asked for'),
     backoff: durationMs('1h').describe('after a failure; doubles up to `every`'),
     pve_call: durationMs('30s').describe('one call to PVE'),
+    pve_busy: durationMs('10s').describe(
+      'how much longer a write may take: PVE waits so long for a busy configuration',
+    ),
     lockwait: durationMs('3h').describe(
       "how long our own job may wait for vzdump's node lock in the hook gate, apps running",
     ),
@@ -51,7 +54,7 @@ export const boundsSchema = z
     ),
     reconcile_backoff: durationMs('10m').describe('the longest pause after passes, or tries at a guest, that failed'),
     stop_grace: durationMs('20s').describe(
-      'how long a pass that was asked to end follows its tasks; what is left is resolved by the next start',
+      'how long a pass that was asked to end goes on; then nothing more is begun, and its tasks are left to the next start',
     ),
     pass: durationMs('20m').describe('a pass that takes longer is called hung: the watchdog hears nothing more'),
   })

@@ -23,6 +23,6 @@ export async function openClient(config: AgentConfig): Promise<PveClient> {
           ? { kind: 'ca', caFile }
           : { kind: 'system' },
     readTimeoutMs: Math.min(15_000, config.bounds.pve_call),
-    writeTimeoutMs: config.bounds.pve_call + 10_000,
+    writeTimeoutMs: config.bounds.pve_call + config.bounds.pve_busy,
   });
 }

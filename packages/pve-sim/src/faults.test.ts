@@ -66,6 +66,19 @@ describe('a fault on the wire', () => {
     expect(await config()).toMatchObject({ description: 'took effect\n' });
   });
 
+  it('keeps the answer back after the effect, until the orders are cleared', async () => {
+    await order({ fault: 'hang_answer', method: 'PUT' });
+    const pending = world
+      .api('PUT', '/nodes/pve1/lxc/101/config', { description: 'unanswered' })
+      .catch((error: unknown) => error);
+    await until(
+      async () => (await config())['description'] === 'unanswered\n',
+      () => 'it took effect',
+    );
+    await world.control('DELETE', '/sim/faults');
+    expect(await pending).toBeInstanceOf(Error);
+  });
+
   it('drops the answer to a job that was started all the same', async () => {
     await order({ fault: 'drop_answer', path: '/vzdump' });
     const since = Math.floor(Date.now() / 1000);

@@ -39,6 +39,7 @@ export const faultOrder = z.discriminatedUnion('fault', [
   z.strictObject({ fault: z.literal('slow'), ...match, ms: z.number().int().min(0) }),
   z.strictObject({ fault: z.literal('reset'), ...match }),
   z.strictObject({ fault: z.literal('drop_answer'), ...match }),
+  z.strictObject({ fault: z.literal('hang_answer'), ...match }),
   z.strictObject({ fault: z.literal('html'), ...match, status: z.number().int().default(502) }),
   z.strictObject({ fault: z.literal('truncated_json'), ...match, abrupt: z.boolean().default(false) }),
   z.strictObject({ fault: z.literal('lie'), ...match, data: z.unknown() }),

@@ -15,6 +15,8 @@ import type { ActionReport, GuestReport } from './report.ts';
  *
  * Invariants
  * - Its lane is held from the look to the last word, and one of the node's places for mutations while something is done.
+ * - Once the pass closes nothing is begun any more: what is declared may be another thing by then. What was begun is
+ *   followed, under the lane.
  * - What is done was planned on a look under the lane. After every deed the guest is looked at again: what PVE says
  *   that it did is not believed.
  * - Nobody is stopped who was not to be stopped when the whole plan was judged.
@@ -37,14 +39,20 @@ export interface ConvergeOptions {
   lockedSinceMs: (vmid: number, lock: string) => number | null;
   /** Until when (monotonic) locks and tasks of others are waited out. */
   waitUntilMs: number;
+  /** Ends waiting for others. */
   stop: AbortSignal;
-  /** Waits for a place of this process, and answers what gives it back. */
-  enter: () => Promise<() => void>;
+  /** Nothing more is begun (endings.ts). */
+  closing: AbortSignal;
+  /** Tasks are left to the journal (endings.ts). */
+  leaving: AbortSignal;
+  /** Waits for a place of this process, and answers what gives it back; null when the pass closed before. */
+  enter: (closing: AbortSignal) => Promise<(() => void) | null>;
 }
 
 /** Rounds of look, plan, act, look. More means that somebody else works against us. */
 const rounds = 4;
 const longestPollMs = 5_000;
+const notBegun = 'the pass ended before its turn; the next one plans it anew';
 
 export async function convergeGuest(
   ports: ReconcilePorts,
@@ -54,18 +62,20 @@ export async function convergeGuest(
   const { clock } = ports;
   const done: ActionReport[] = [];
   for (let pollMs = options.limits.lockPollMs; ; pollMs = Math.min(pollMs * 1.5, longestPollMs)) {
-    const leave = await options.enter();
+    const leave = await options.enter(options.closing);
+    if (leave === null) return report(leftToNextPass(work.planned), done);
     let once: Attempt;
     try {
       once = await attempt(ports, work, options, done);
     } catch (error) {
-      once = failed(work.planned, error);
+      once = options.leaving.aborted ? leftToNextPass(work.planned) : failed(work.planned, error);
     } finally {
       leave();
     }
     if (once.kind === 'over') return report(once, done);
     const leftMs = options.waitUntilMs - clock.monotonicMs();
-    if (leftMs <= 0 || options.stop.aborted) return report({ ...once, outcome: 'deferred' }, done);
+    if (leftMs <= 0 || options.stop.aborted || options.closing.aborted)
+      return report({ ...once, outcome: 'deferred' }, done);
     await clock.sleep(Math.min(pollMs, leftMs), options.stop);
   }
 }
@@ -75,7 +85,8 @@ interface Told {
   reason: string | null;
   hint: string | null;
 }
-type Attempt = ({ kind: 'over'; outcome: GuestOutcome } & Told) | ({ kind: 'wait' } & Told);
+type Over = { kind: 'over'; outcome: GuestOutcome } & Told;
+type Attempt = Over | ({ kind: 'wait' } & Told);
 
 async function attempt(
   ports: ReconcilePorts,
@@ -113,6 +124,7 @@ async function underLane(
     const told = { plan, reason: plan.reason, hint: plan.hint };
     if (waits) return { kind: 'wait', ...told };
     if (plan.standing !== 'drift') return { kind: 'over', outcome: outcomeOf(plan, done), ...told };
+    if (options.closing.aborted) return leftToNextPass(plan);
     if (!work.mayStop && plan.actions.some((action) => action.kind === 'shutdown'))
       return {
         kind: 'over',
@@ -146,12 +158,13 @@ async function underLane(
 async function performAll(
   ports: ReconcilePorts,
   actions: readonly Action[],
-  { key, limits, stop }: ConvergeOptions & { key: string },
+  { key, limits, closing, leaving }: ConvergeOptions & { key: string },
   done: ActionReport[],
 ): Promise<Performed> {
   let last: Performed = { id: null, upid: null, outcome: null, reason: null, hint: null, next: 'look-again' };
   for (const [index, action] of actions.entries()) {
-    last = await perform(ports, action, { key: `${key}:${index}`, limits, stop });
+    if (closing.aborted) return { ...last, reason: notBegun, next: 'leave' };
+    last = await perform(ports, action, { key: `${key}:${index}`, limits, leaving });
     const { id, upid, outcome, reason } = last;
     if (id !== null) done.push({ id, action: describeAction(action), upid, outcome, reason });
     if (last.next !== 'go-on') break;
@@ -162,12 +175,12 @@ async function performAll(
 async function lookAndPlan(
   ports: ReconcilePorts,
   { declared, kind }: GuestWork,
-  { limits, plan: allowed, lockedSinceMs }: ConvergeOptions,
+  { limits, plan: allowed, lockedSinceMs, leaving: signal }: ConvergeOptions,
 ): Promise<{ plan: GuestPlan; waits: boolean }> {
   const { pve, clock } = ports;
   const nowMs = clock.nowMs();
-  const found = await observeOne(pve, declared, kind, { nowMs, reads: 1, lockedSinceMs });
-  const elsewhere = found === null ? await whereIs(pve, declared.vmid) : null;
+  const found = await observeOne(pve, declared, kind, { nowMs, reads: 1, lockedSinceMs, signal });
+  const elsewhere = found === null ? await whereIs(pve, declared.vmid, signal) : null;
   const actual: Actual = {
     node: pve.node,
     observedAtMs: nowMs,
@@ -188,6 +201,11 @@ async function lookAndPlan(
 function outcomeOf(plan: GuestPlan, done: readonly ActionReport[]): GuestOutcome {
   if (plan.standing === 'in_sync') return done.some(({ outcome }) => outcome === 'done') ? 'applied' : 'in_sync';
   return plan.standing === 'drift' ? 'deferred' : plan.standing;
+}
+
+/** A pass that closes begins nothing more. */
+function leftToNextPass(plan: GuestPlan): Over {
+  return { kind: 'over', outcome: 'deferred', plan, reason: notBegun, hint: null };
 }
 
 function failed(plan: GuestPlan, error: unknown): Attempt {

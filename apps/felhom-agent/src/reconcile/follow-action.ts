@@ -9,33 +9,33 @@ export type Followed =
   /** It still runs, or we are to end: somebody looks at it later. */
   | { kind: 'left'; why: string };
 
-/** Follows a task of ours to its end, at most `taskWaitMs`, and at most `stopGraceMs` once we are asked to end. */
+/** Follows a task of ours to its end, at most `taskWaitMs`, and until `leaving` aborts. */
 export async function followAction(
   { pve, clock }: Pick<ReconcilePorts, 'pve' | 'clock'>,
   upid: string,
-  limits: Pick<ReconcileLimits, 'taskWaitMs' | 'taskPollMs' | 'stopGraceMs'>,
-  stop: AbortSignal,
+  limits: Pick<ReconcileLimits, 'taskWaitMs' | 'taskPollMs'>,
+  leaving: AbortSignal,
 ): Promise<Followed> {
   if (!isUpid(upid)) return { kind: 'ended', outcome: 'failed', reason: `${upid} is no task`, locked: false };
   const enough = new AbortController();
   const done = new AbortController();
   const timer = clock.sleep(limits.taskWaitMs, done.signal).then(() => enough.abort());
-  const onStop = (): void => void clock.sleep(limits.stopGraceMs, done.signal).then(() => enough.abort());
-  stop.addEventListener('abort', onStop, { once: true });
-  if (stop.aborted) onStop();
+  const onLeaving = (): void => enough.abort();
+  leaving.addEventListener('abort', onLeaving, { once: true });
+  if (leaving.aborted) onLeaving();
   try {
     const end = await followTask({ tasks: pve.tasks, clock }, upid, {
       signal: enough.signal,
       pace: { fastMs: Math.min(100, limits.taskPollMs), fastForMs: 500, slowMs: limits.taskPollMs },
     });
     if (end.kind === 'aborted')
-      return { kind: 'left', why: stop.aborted ? 'we were asked to end' : 'its task takes long' };
+      return { kind: 'left', why: leaving.aborted ? 'we were asked to end' : 'its task takes long' };
     if (end.kind === 'no-such-task')
       return { kind: 'ended', outcome: 'failed', reason: 'Proxmox VE does not know its task any more', locked: false };
     return judgeEnd(end.end, end.reason);
   } finally {
     done.abort();
-    stop.removeEventListener('abort', onStop);
+    leaving.removeEventListener('abort', onLeaving);
     await timer;
   }
 }

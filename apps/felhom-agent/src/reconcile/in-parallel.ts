@@ -18,18 +18,33 @@ export async function inParallel<T, R>(
   return results;
 }
 
-/** Places for work of this process: waits its turn in order, and gives back what ends the turn. */
-export function places(count: number): () => Promise<() => void> {
+/**
+ * Places for work of this process: waits its turn in order, and gives back what ends the turn. null once `closing`
+ * aborts: its turn did not come.
+ */
+export function places(count: number): (closing: AbortSignal) => Promise<(() => void) | null> {
   let free = count;
-  const waiting: (() => void)[] = [];
+  const waiting = new Set<(hasTurn: boolean) => void>();
   const leave = (): void => {
-    const next = waiting.shift();
+    const [next] = waiting;
     if (next === undefined) free += 1;
-    else next();
+    else next(true);
   };
-  return async () => {
+  const turn = async (closing: AbortSignal): Promise<boolean> =>
+    await new Promise((resolve) => {
+      const withdraw = (): void => end(false);
+      const end = (hasTurn: boolean): void => {
+        waiting.delete(end);
+        closing.removeEventListener('abort', withdraw);
+        resolve(hasTurn);
+      };
+      waiting.add(end);
+      closing.addEventListener('abort', withdraw);
+    });
+  return async (closing) => {
+    if (closing.aborted) return null;
     if (free > 0) free -= 1;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
+    else if (!(await turn(closing))) return null;
     let left = false;
     return () => {
       if (!left) leave();

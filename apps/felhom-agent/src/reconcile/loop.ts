@@ -4,6 +4,7 @@ import { type PassOptions, runPass } from './pass.ts';
 import type { ReconcilePorts } from './ports.ts';
 import { recoverActions } from './recover.ts';
 import type { PassReport } from './report.ts';
+import { guestsUnderWay } from './under-way.ts';
 
 /*
  * Passes without end: first the gate, in which what an earlier run left open is resolved; then a pass at once, and one
@@ -11,10 +12,12 @@ import type { PassReport } from './report.ts';
  *
  * Invariants
  * - A pass that fails as a whole is followed by a longer pause, and by the next one; the loop itself ends by `stop` alone.
- * - `stop` ends every wait at once, and lets the pass under way come to its end.
+ * - `stop` ends every wait at once, and lets the pass under way come to its end, `stop_grace` long.
+ * - A guest that takes long does not hold the others up: a pass waits for it no longer than an interval, and those that
+ *   follow go on beside it.
  */
 
-export interface LoopOptions extends Omit<PassOptions, 'backoff'> {
+export interface LoopOptions extends Omit<PassOptions, 'backoff' | 'beyond'> {
   intervalMs: number;
   /** Longest pause after failures. */
   longestPauseMs: number;
@@ -33,26 +36,28 @@ const jitter = 0.1;
 const firstGatePauseMs = 1_000;
 const longestGatePauseMs = 30_000;
 
-/** Ends when `stop` aborts and the pass under way has ended. Never throws for what happens in a pass. */
+/** Ends when `stop` aborts and all that is under way has ended or was left to the journal. Never throws for what happens in a pass. */
 export async function runLoop(ports: ReconcilePorts, options: LoopOptions): Promise<void> {
   const { clock } = ports;
   const { intervalMs, longestPauseMs, stop, onBeat } = options;
   const backoff = guestBackoff({ firstMs: intervalMs, longestMs: longestPauseMs });
+  const underWay = guestsUnderWay(options.limits.mutations);
+  const beyond = { underWay, patienceMs: intervalMs };
   await passGate(ports, options);
   let failures = 0;
   while (!stop.aborted) {
     onBeat?.();
     try {
-      options.onReport(await runPass(ports, { ...options, backoff }));
+      options.onReport(await runPass(ports, { ...options, backoff, beyond }));
       failures = 0;
     } catch (error) {
       failures += 1;
       options.onFailure(asFailure(error));
     }
     onBeat?.();
-    if (stop.aborted) return;
-    await clock.sleep(pauseMs(options, failures), stop);
+    if (!stop.aborted) await clock.sleep(pauseMs(options, failures), stop);
   }
+  await underWay.idle();
 }
 
 /** The interval, give or take a tenth; doubled after every pass that failed as a whole, up to the longest pause. */

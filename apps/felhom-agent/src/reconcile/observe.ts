@@ -14,6 +14,8 @@ export interface ObserveOptions {
   lockedSinceMs?: (vmid: number, lock: string) => number | null;
   /** Whether it is known, without a read, that the guest's configuration is as declared. */
   unchanged?: (guest: DesiredGuest) => boolean;
+  /** Whether we are to end: no more configurations are read then. */
+  isEnding?: () => boolean;
   signal?: AbortSignal | undefined;
 }
 
@@ -89,9 +91,13 @@ function isAsked(guest: DesiredGuest): boolean {
 type ReadConfig = ObservedConfig | { kind: 'gone' };
 
 /** After as many unanswered reads as are sent at a time the rest is not asked: a node that hangs would hold a pass for an hour. */
-function configReader(pve: ReconcileNode, { reads, signal }: ObserveOptions): (ref: GuestRef) => Promise<ReadConfig> {
+function configReader(
+  pve: ReconcileNode,
+  { reads, signal, isEnding = () => false }: ObserveOptions,
+): (ref: GuestRef) => Promise<ReadConfig> {
   let unanswered = 0;
   return async ({ vmid, kind }) => {
+    if (isEnding()) return { kind: 'unreadable', why: 'the pass was asked to end before it was read' };
     if (unanswered >= reads) return { kind: 'unreadable', why: 'Proxmox VE has stopped answering' };
     try {
       const { digest, live, pending } = await pve.guests.pending({ vmid, kind }, { signal });

@@ -1,16 +1,17 @@
+import { Interruption } from '@felhom/cli/signals.ts';
+import { Failure } from '@felhom/kernel/failure.ts';
 import { chooseGuests } from '../desired/choose.ts';
+import { type Acted, type ActOptions, actOnPlan, asItStands } from './act-on-plan.ts';
 import type { PassHint } from './change-hint.ts';
-import { convergeGuest, type GuestWork } from './converge-guest.ts';
 import { describeAction } from './describe-action.ts';
-import type { GuestBackoff } from './guest-backoff.ts';
-import { places } from './in-parallel.ts';
+import { graceAfter } from './endings.ts';
 import { isWorthWriting, type LastPass, lockedSince } from './last-pass.ts';
-import type { Actual, Desired, DesiredGuest, GuestPlan, Plan, PlanOptions } from './model.ts';
+import type { Actual, Desired, DesiredGuest, Plan, PlanOptions } from './model.ts';
 import { observe } from './observe.ts';
 import { planGuests } from './plan.ts';
-import type { ReconcileLimits, ReconcilePorts } from './ports.ts';
+import type { ReconcilePorts } from './ports.ts';
 import { recoverActions } from './recover.ts';
-import { type GuestReport, makeReport, type PassReport, rememberPass } from './report.ts';
+import { makeReport, type PassReport, rememberPass } from './report.ts';
 
 /*
  * One pass: what is open is resolved, then observe, plan, act, observe again, guest by guest, side by side.
@@ -18,40 +19,56 @@ import { type GuestReport, makeReport, type PassReport, rememberPass } from './r
  * Invariants
  * - Nothing is planned for a guest with an open entry: it is resolved first, or the guest is deferred.
  * - A plan that is refused is not done at all.
- * - One guest never keeps another from its turn, and never fails the pass.
+ * - Asked to end, it is brought to its end for `stop_grace`; then nothing more is begun, and tasks are left to the journal.
  */
 
-export interface PassOptions extends Pick<PlanOptions, 'allowStops' | 'allowMemoryBelowUse'> {
-  limits: ReconcileLimits;
+export interface PassOptions extends Omit<ActOptions, 'leaving'>, Pick<PlanOptions, 'allowStops'> {
   /** Only these guests; null: all that are declared. */
   vmids: readonly number[] | null;
   /** How long locks, backups and tasks of others are waited out, milliseconds. */
   lockTimeoutMs: number;
-  /** Guests whose last tries failed, in a loop. */
-  backoff?: GuestBackoff | undefined;
-  stop: AbortSignal;
 }
 
 /**
  * Throws PveError when the node cannot be asked at all, Failure `config_invalid` when what is declared cannot be
- * read at all, and `unknown_guest` for one of `vmids` of which nothing is declared. Nothing was changed then.
+ * read at all, `unknown_guest` for one of `vmids` of which nothing is declared, and `terminated` or `interrupted` when
+ * it was asked to end and the node had not told how its guests are within `stop_grace`. Nothing was changed then.
  */
 export async function runPass(ports: ReconcilePorts, options: PassOptions): Promise<PassReport> {
+  const grace = graceAfter(ports.clock, options.stop, options.limits.stopGraceMs);
+  let settled: Promise<void> = Promise.resolve();
+  try {
+    const made = await makePass(ports, { ...options, leaving: grace.signal });
+    settled = made.settled;
+    return made.report;
+  } finally {
+    void settled.then(() => grace.dispose());
+  }
+}
+
+type Passing = PassOptions & Pick<ActOptions, 'leaving'>;
+
+async function makePass(
+  ports: ReconcilePorts,
+  options: Passing,
+): Promise<{ report: PassReport; settled: Promise<void> }> {
   const { clock, memory } = ports;
   const passId = ports.newId();
   const startedMs = clock.nowMs();
   const deadlineMs = clock.monotonicMs() + options.lockTimeoutMs;
-  const recovered = await recoverActions(ports, { ...options, deadlineMs });
+  const isWorking = options.beyond?.underWay.isWorking;
+  const recovered = await recoverActions(ports, { ...options, deadlineMs, isWorking });
   const desired = chooseGuests(await ports.desired.read(), options.vmids ?? []);
   const before = await memory.read();
   const { plan, actual, openJobs } = await lookAndPlan(ports, desired, before, options);
   const open = new Map(
     recovered.filter(({ outcome }) => outcome === 'open').map(({ vmid, reason }) => [vmid, reason ?? '']),
   );
-  const guests =
+  const acting = { plan, desired, actual, openJobs, open, before, passId, deadlineMs };
+  const { guests, settled }: Acted =
     plan.refused === null
-      ? await act(ports, { plan, desired, actual, openJobs, open, before, passId, deadlineMs }, options)
-      : plan.guests.map(asItStands);
+      ? await actOnPlan(ports, acting, options)
+      : { guests: plan.guests.map(asItStands), settled: Promise.resolve() };
   const report = makeReport({
     pass_id: passId,
     node: ports.pve.node,
@@ -75,31 +92,32 @@ export async function runPass(ports: ReconcilePorts, options: PassOptions): Prom
     await memory
       .write(pass)
       .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));
-  return report;
+  return { report, settled };
 }
 
 async function lookAndPlan(
   ports: ReconcilePorts,
   desired: Desired,
   before: LastPass | null,
-  options: PassOptions,
+  options: Passing,
 ): Promise<{ plan: Plan; actual: Actual; openJobs: ReadonlyMap<number, string> }> {
   const { pve, clock } = ports;
-  const { limits, allowStops, allowMemoryBelowUse, stop } = options;
+  const { limits, allowStops, allowMemoryBelowUse, stop, leaving } = options;
   const nowMs = clock.nowMs();
   const nothing: Actual = { node: pve.node, observedAtMs: nowMs, guests: new Map(), elsewhere: new Map() };
   // Before anything is listed: what changes later is newer than this list, and is read in the next pass.
   const hint = await ports.changes.begin();
   const unchanged = ({ vmid, fields }: DesiredGuest): boolean => hint.unchanged(vmid, JSON.stringify(fields));
-  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), unchanged, signal: undefined };
+  const isEnding = (): boolean => leaving.aborted;
+  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), unchanged, isEnding };
   const actual = desired.guests.length === 0 ? nothing : await observe(pve, desired.guests, look);
+  if (leaving.aborted) throw endedBeforePlan(stop);
   const none: ReadonlyMap<number, string> = new Map();
   const plan = { allowStops, allowMemoryBelowUse, openJobs: none, nowMs, stuckAfterMs: limits.stuckMs };
   const first = planGuests(desired, actual, plan);
   concludeHint(hint, desired, actual, first);
   // The journal of backups is read only where something is to be done.
-  if (stop.aborted || first.guests.every(({ actions }) => actions.length === 0))
-    return { plan: first, actual, openJobs: none };
+  if (first.guests.every(({ actions }) => actions.length === 0)) return { plan: first, actual, openJobs: none };
   const openJobs = await ports.openJobs();
   return { plan: planGuests(desired, actual, { ...plan, openJobs }), actual, openJobs };
 }
@@ -117,67 +135,9 @@ function concludeHint(hint: PassHint, { guests }: Desired, actual: Actual, plan:
   }
 }
 
-interface Acting {
-  plan: Plan;
-  desired: Desired;
-  actual: Actual;
-  openJobs: ReadonlyMap<number, string>;
-  /** Guests with an entry that could not be resolved, and why. */
-  open: ReadonlyMap<number, string>;
-  before: LastPass | null;
-  passId: string;
-  deadlineMs: number;
-}
-
-async function act(ports: ReconcilePorts, acting: Acting, options: PassOptions): Promise<GuestReport[]> {
-  const { plan, desired, open, before, passId, deadlineMs } = acting;
-  const { limits, allowMemoryBelowUse, backoff, stop } = options;
-  const declared = new Map(desired.guests.map((guest) => [guest.vmid, guest]));
-  const enter = places(limits.mutations);
-  const converge = {
-    passId,
-    limits,
-    plan: { allowMemoryBelowUse },
-    lockedSinceMs: lockedSince(before),
-    waitUntilMs: deadlineMs,
-    stop,
-    enter,
-  };
-  const one = async (guest: GuestPlan): Promise<GuestReport> => {
-    const work = workFor(guest, declared.get(guest.vmid), acting);
-    if (work === null) return asItStands(guest);
-    const unresolved = open.get(guest.vmid);
-    if (unresolved !== undefined)
-      return {
-        ...asItStands(guest),
-        outcome: 'deferred',
-        reason: `an earlier action is not resolved: ${unresolved}`,
-        hint: 'felhom-agent journal list',
-      };
-    const pause = backoff?.pauseOf(guest, ports.clock.monotonicMs()) ?? null;
-    if (pause !== null) return { ...asItStands(guest), outcome: 'failed', ...pause };
-    const report = await convergeGuest(ports, work, converge);
-    backoff?.note(guest, report, ports.clock.monotonicMs());
-    return report;
-  };
-  return await Promise.all(plan.guests.map(one));
-}
-
-/** What is to be done, or waited for until it can be done; null where there is nothing of the kind. */
-function workFor(
-  planned: GuestPlan,
-  declared: DesiredGuest | undefined,
-  { plan, actual, openJobs }: Acting,
-): GuestWork | null {
-  const found = actual.guests.get(planned.vmid);
-  if (declared === undefined || found === undefined) return null;
-  const { standing } = planned;
-  const waits = standing === 'deferred' && (found.lock !== null || openJobs.has(planned.vmid));
-  if (standing !== 'drift' && !waits) return null;
-  return { declared, planned, mayStop: plan.stops.includes(planned.vmid), kind: found.kind };
-}
-
-function asItStands({ vmid, name, standing, reason, hint, awaitingRestart }: GuestPlan): GuestReport {
-  const outcome = standing === 'drift' ? 'deferred' : standing;
-  return { vmid, name, outcome, reason, hint, actions: [], awaiting_restart: awaitingRestart };
+function endedBeforePlan({ reason }: AbortSignal): Failure {
+  return new Failure(reason instanceof Interruption && reason.signal === 'SIGTERM' ? 'terminated' : 'interrupted', {
+    message: 'the pass was asked to end before Proxmox VE had told how its guests are; no guest was changed',
+    hint: 'The next pass looks anew: felhom-agent reconcile --once',
+  });
 }

@@ -37,14 +37,16 @@ export interface PerformOptions {
   /** Of this plan's action: the same key is never begun twice. */
   key: string;
   limits: ReconcileLimits;
-  stop: AbortSignal;
+  /** Its task is left to the journal then. A call that changes something is never cut off. */
+  leaving: AbortSignal;
 }
 
 export async function perform(ports: ReconcilePorts, action: Action, options: PerformOptions): Promise<Performed> {
   const { pve, journal } = ports;
   const nothing = { id: null, upid: null, outcome: null, hint: null };
-  const nodeSeconds = await pve.nodes.clockSeconds();
-  const tasks = await tasksOf(pve, action.vmid);
+  const signal = options.leaving;
+  const nodeSeconds = await pve.nodes.clockSeconds({ signal });
+  const tasks = await tasksOf(pve, action.vmid, { signal });
   const busy = runningTask(tasks);
   if (busy !== null) return { ...nothing, reason: busy, next: 'wait' };
   const intent: Omit<Intent, 'kind' | 'at'> = {
@@ -93,7 +95,7 @@ async function conclude(
   ports: ReconcilePorts,
   { id }: { id: string },
   upid: string | null,
-  { limits, stop }: PerformOptions,
+  { limits, leaving }: PerformOptions,
 ): Promise<Performed> {
   const { journal } = ports;
   if (upid === null) return await end(ports, { id, upid, outcome: 'done', reason: null });
@@ -101,7 +103,7 @@ async function conclude(
   await journal
     .started(id, upid)
     .catch((error: unknown) => ports.log('a task is not on record', { upid, error: String(error) }));
-  const followed = await followAction(ports, upid, limits, stop);
+  const followed = await followAction(ports, upid, limits, leaving);
   if (followed.kind === 'left')
     return { id, upid, outcome: null, reason: `its task is under way: ${followed.why}`, hint: null, next: 'leave' };
   const { outcome, reason, locked } = followed;
@@ -123,14 +125,14 @@ async function resolveLost(
   ports: ReconcilePorts,
   intent: Omit<Intent, 'kind' | 'at'>,
   error: PveError,
-  { limits, stop }: PerformOptions,
+  { limits, leaving }: PerformOptions,
 ): Promise<Performed> {
   const { id, vmid } = intent;
   ports.log('the answer to a call was lost', { vmid, action: id, error: error.message });
   const entry = (await ports.journal.entries()).find((each) => each.intent.id === id);
   if (entry === undefined) throw error;
   const deadlineMs = ports.clock.monotonicMs() + limits.lostStartMs + limits.taskWaitMs;
-  const settled = await settleAction(ports, entry, limits, { deadlineMs, stop });
+  const settled = await settleAction(ports, entry, limits, { deadlineMs, stop: leaving });
   if (settled.kind === 'open')
     return { id, upid: null, outcome: null, reason: `its answer was lost: ${settled.why}`, hint: null, next: 'leave' };
   const { upid, outcome, reason } = settled;

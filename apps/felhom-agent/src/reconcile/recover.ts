@@ -11,6 +11,8 @@ export interface RecoverOptions {
   /** Until when (monotonic) it is looked again and again. */
   deadlineMs: number;
   stop: AbortSignal;
+  /** Guests at which this process itself is at work: their entries are in its hands. */
+  isWorking?: ((vmid: number) => boolean) | undefined;
 }
 
 /**
@@ -19,7 +21,9 @@ export interface RecoverOptions {
  * told as `open`, with why.
  */
 export async function recoverActions(ports: ReconcilePorts, options: RecoverOptions): Promise<RecoveredReport[]> {
-  const open = (await ports.journal.entries()).filter((entry) => entry.end === null);
+  const { isWorking = () => false } = options;
+  const entries = await ports.journal.entries();
+  const open = entries.filter(({ intent, end }) => end === null && !isWorking(intent.vmid));
   return await inParallel(open, options.limits.mutations, async (entry) => await recoverOne(ports, entry, options));
 }
 

@@ -102,6 +102,7 @@ async function deliver(
   response: ServerResponse,
 ): Promise<void> {
   if (takeFor(node.faults, 'drop_answer', method, apiPath) !== null) return void response.socket?.destroy();
+  if (takeFor(node.faults, 'hang_answer', method, apiPath) !== null) return holdUntilCleared(node, response);
   const lie = answer.status === 200 ? takeFor(node.faults, 'lie', method, apiPath) : null;
   const told = lie === null ? answer : withLie(answer, lie.data);
   const truncated = takeFor(node.faults, 'truncated_json', method, apiPath);

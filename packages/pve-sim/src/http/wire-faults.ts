@@ -11,6 +11,7 @@ type WireFault = Extract<
   | 'slow'
   | 'reset'
   | 'drop_answer'
+  | 'hang_answer'
   | 'html'
   | 'truncated_json'
   | 'lie'
