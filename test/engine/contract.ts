@@ -1,6 +1,6 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { ComposeProject } from 'felhom-controller/engine/compose-model.ts';
 import type { ContainerState } from 'felhom-controller/engine/engine.ts';
+import type { ProjectFiles } from 'felhom-controller/engine/stack-engine.ts';
 import type { VolumeEngine } from 'felhom-controller/engine/volume-engine.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -26,7 +26,7 @@ export interface Subject {
   /** Makes a volume and answers its name; `options` as `docker volume create --opt` takes them. */
   makeVolume(name: string, options?: Record<string, string>): Promise<string>;
   /** Files of a Compose project with one service `web`: a volume `data`, a folder, one read-only, an env_file. */
-  makeProject(name: string): Promise<ComposeProject>;
+  makeProject(name: string): Promise<ProjectFiles>;
   settle<T>(work: Promise<T>): Promise<T>;
   sleep(ms: number): Promise<void>;
   close(): Promise<void>;
@@ -262,7 +262,7 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
     it('tells what Compose makes of a project: volumes by their names, folders by their paths, its env files', async () => {
       const project = await subject.makeProject('asked');
       const model = await subject.settle(engine.composeModel(project));
-      expect(model.volumes?.['data']?.name).toBe(`${project.name}_data`);
+      expect(model.volumes?.['data']?.name).toBe(`${project.project}_data`);
       expect(model.services?.['web']?.volumes).toMatchObject([
         { type: 'volume', source: 'data', target: '/data' },
         { type: 'bind', source: `${project.workingDir}/folder`, target: '/folder' },
@@ -272,7 +272,7 @@ export function engineContract(title: string, open: () => Promise<Subject>): voi
     });
 
     it("refuses files that are not there, with Compose's own words", async () => {
-      const gone = { name: 'gone', composeFiles: ['/nowhere/compose.yaml'], envFiles: [], workingDir: '/' };
+      const gone = { project: 'gone', composeFiles: ['/nowhere/compose.yaml'], envFiles: [], workingDir: '/' };
       const asked = subject.settle(engine.composeModel(gone));
       await expect(asked).rejects.toMatchObject({ code: 'operation_failed' });
       await expect(asked).rejects.toThrow(/no such file/);

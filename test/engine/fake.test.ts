@@ -23,7 +23,7 @@ engineContract('the engine in memory', async () => {
         volumes: { data: { name: `${name}_data` } },
         serviceEnvFiles: [`${workingDir}/web.env`],
       });
-      return { name, composeFiles: [`${workingDir}/compose.yaml`], envFiles: [], workingDir };
+      return { project: name, composeFiles: [`${workingDir}/compose.yaml`], envFiles: [], workingDir };
     },
     settle: async (work) => await clock.run(work),
     sleep: async (ms) => await clock.pass(ms),

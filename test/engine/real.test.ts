@@ -45,7 +45,7 @@ engineContract('the real engine', async () => {
       await mkdir(workingDir, { recursive: true });
       await writeFile(join(workingDir, 'compose.yaml'), compose);
       await writeFile(join(workingDir, 'web.env'), 'WORD=said\n');
-      return { name, composeFiles: [join(workingDir, 'compose.yaml')], envFiles: [], workingDir };
+      return { project: name, composeFiles: [join(workingDir, 'compose.yaml')], envFiles: [], workingDir };
     },
     settle: async (work) => await work,
     sleep: async (ms) => await systemClock.sleep(ms),

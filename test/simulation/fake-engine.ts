@@ -1,5 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import type { ComposeModel, ComposeProject } from 'felhom-controller/engine/compose-model.ts';
+import type { ComposeModel } from 'felhom-controller/engine/compose-model.ts';
 import type {
   ComposeService,
   ContainerState,
@@ -333,11 +333,11 @@ export function fakeEngine(
       requireUp();
       return names.map((name) => structuredClone(volumes.get(name) ?? null));
     },
-    composeModel: async ({ name }: ComposeProject) => {
-      const found = models.get(name);
+    composeModel: async ({ project }) => {
+      const found = models.get(project);
       if (found !== undefined) return structuredClone(found);
       throw new Failure('operation_failed', {
-        message: `docker compose cannot read the files of ${name}: no such file or directory`,
+        message: `docker compose cannot read the files of ${project}: no such file or directory`,
         hint: 'docker compose config',
       });
     },

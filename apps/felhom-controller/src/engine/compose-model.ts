@@ -1,15 +1,8 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { composeEnvironment } from './compose.ts';
-
-/** A Compose project by its files, as Compose wrote them on its containers. */
-export interface ComposeProject {
-  name: string;
-  composeFiles: readonly string[];
-  envFiles: readonly string[];
-  workingDir: string | null;
-}
+import { composeWords, projectArguments, runCompose } from './compose-call.ts';
+import type { ProjectFiles } from './stack-engine.ts';
 
 const mount = z.looseObject({
   type: z.string(),
@@ -19,18 +12,25 @@ const mount = z.looseObject({
   read_only: z.boolean().nullish(),
 });
 
-const envFile = z.union([z.string(), z.looseObject({ path: z.string() }).transform(({ path }) => path)]);
-
 const service = z.looseObject({
   image: z.string().nullish(),
+  build: z.unknown().optional(),
+  pull_policy: z.string().nullish(),
+  profiles: z.array(z.string()).nullish(),
+  labels: z.record(z.string(), z.string()).nullish(),
+  depends_on: z
+    .record(z.string(), z.looseObject({ condition: z.string().nullish(), restart: z.boolean().nullish() }))
+    .nullish(),
   volumes: z.array(mount).nullish(),
-  env_file: z.union([z.array(envFile), z.string().transform((one) => [one])]).nullish(),
 });
 
 const fileBacked = z.looseObject({ file: z.string().nullish() });
 
-/** `docker compose config --format json` (Compose 2.6 and later), as far as we read it; everything else stays in it. */
-const composeModel = z.looseObject({
+/**
+ * `docker compose config --format json` (Compose 2.20 and later), as far as anybody here reads it. Everything else
+ * stays in it: Compose is given it again to make its hashes from.
+ */
+const resolvedModel = z.looseObject({
   name: z.string().nullish(),
   services: z.record(z.string(), service).nullish(),
   volumes: z
@@ -48,63 +48,77 @@ const composeModel = z.looseObject({
   configs: z.record(z.string(), fileBacked).nullish(),
   secrets: z.record(z.string(), fileBacked).nullish(),
 });
+export type ResolvedModel = z.infer<typeof resolvedModel>;
 
-export interface ComposeModel extends z.infer<typeof composeModel> {
-  /** Files that services take their environment from, absolute. Compose tells them only before interpolation. */
+const envFile = z.union([z.string(), z.looseObject({ path: z.string() }).transform(({ path }) => path)]);
+
+/** Resolving puts the contents of env files in their place: only before it Compose tells which they are. */
+const rawModel = z.looseObject({
+  services: z
+    .record(
+      z.string(),
+      z.looseObject({ env_file: z.union([z.array(envFile), z.string().transform((one) => [one])]).nullish() }),
+    )
+    .nullish(),
+});
+
+export interface ComposeModel extends ResolvedModel {
+  /** Files that services take their environment from, absolute. */
   serviceEnvFiles: string[];
 }
 
-const boundMs = 30_000;
-
-/** What Compose makes of the files: asked, so that nobody else interprets them. */
+/** What Compose makes of the files, and from which env files it takes a part: asked, so that nobody else interprets them. */
 export async function readComposeModel(
   commands: CommandRunner,
   socketPath: string,
-  project: ComposeProject,
+  project: ProjectFiles,
 ): Promise<ComposeModel> {
-  const ask = async (flags: readonly string[]): Promise<z.infer<typeof composeModel>> => {
-    const result = await commands.run('docker', modelArguments(project, flags), {
-      cwd: '/',
-      env: composeEnvironment(process.env, socketPath),
-      timeoutMs: boundMs,
-      maxOutputBytes: 16 * 1024 * 1024,
-    });
-    if (result.exitCode !== 0) throw refused(project, result.spawnError?.message ?? lastLine(result.stderr));
-    return parse(project, result.stdout);
-  };
-  const [model, raw] = await Promise.all([ask([]), ask(['--no-interpolate'])]);
-  const envFiles = Object.values(raw.services ?? {}).flatMap(({ env_file }) => env_file ?? []);
-  return { ...model, serviceEnvFiles: [...new Set(envFiles.filter((path) => path.startsWith('/')))].toSorted() };
+  const [model, raw] = await Promise.all([
+    readResolved(commands, socketPath, project),
+    readAs(rawModel, commands, socketPath, project, ['--no-interpolate']),
+  ]);
+  if (model.kind === 'refused') throw unreadable(project, model.why);
+  if (raw.kind === 'refused') throw unreadable(project, raw.why);
+  const envFiles = Object.values(raw.model.services ?? {}).flatMap(({ env_file }) => env_file ?? []);
+  return { ...model.model, serviceEnvFiles: [...new Set(envFiles.filter((path) => path.startsWith('/')))].toSorted() };
 }
 
-export function modelArguments(project: ComposeProject, flags: readonly string[]): string[] {
-  const { name, composeFiles, envFiles, workingDir } = project;
-  return [
-    'compose',
-    ...['--profile', '*', '-p', name],
-    ...(workingDir === null ? [] : ['--project-directory', workingDir]),
-    ...composeFiles.flatMap((file) => ['-f', file]),
-    ...envFiles.flatMap((file) => ['--env-file', file]),
-    ...['config', '--format', 'json', ...flags],
-  ];
+export type ReadModel<T> = { kind: 'read'; model: T } | { kind: 'refused'; why: string };
+
+/** The one reader of `compose config`: every profile included, interpolated. */
+export async function readResolved(
+  commands: CommandRunner,
+  socketPath: string,
+  project: ProjectFiles,
+): Promise<ReadModel<ResolvedModel>> {
+  return await readAs(resolvedModel, commands, socketPath, project, []);
 }
 
-function parse(project: ComposeProject, text: string): z.infer<typeof composeModel> {
+async function readAs<T>(
+  schema: z.ZodType<T>,
+  commands: CommandRunner,
+  socketPath: string,
+  project: ProjectFiles,
+  flags: readonly string[],
+): Promise<ReadModel<T>> {
+  const args = [...projectArguments(project), '--profile', '*', 'config', '--format', 'json', ...flags];
+  const result = await runCompose(commands, socketPath, args, { timeoutMs: 30_000, maxOutputBytes: 32 * 2 ** 20 });
+  if (result.exitCode !== 0) return { kind: 'refused', why: composeWords(result) };
+  const parsed = schema.safeParse(parseJson(result.stdout));
+  return parsed.success ? { kind: 'read', model: parsed.data } : { kind: 'refused', why: 'its answer cannot be read' };
+}
+
+function parseJson(text: string): unknown {
   try {
-    return composeModel.parse(JSON.parse(text));
-  } catch (cause) {
-    throw refused(project, 'its answer cannot be read', cause);
+    return JSON.parse(text);
+  } catch {
+    return undefined; // Not what Compose prints: told as such.
   }
 }
 
-function refused({ name, composeFiles }: ComposeProject, words: string, cause?: unknown): Failure {
+function unreadable({ project, composeFiles }: ProjectFiles, words: string): Failure {
   return new Failure('operation_failed', {
-    message: `docker compose cannot read the files of ${name}: ${words}`,
-    hint: `Look at: docker compose -p ${name}${composeFiles.map((file) => ` -f ${file}`).join('')} config`,
-    ...(cause === undefined ? {} : { cause }),
+    message: `docker compose cannot read the files of ${project}: ${words}`,
+    hint: `Look at: docker compose -p ${project}${composeFiles.map((file) => ` -f ${file}`).join('')} config`,
   });
-}
-
-function lastLine(text: string): string {
-  return text.trim().split('\n').at(-1) ?? '';
 }

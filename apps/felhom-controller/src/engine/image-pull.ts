@@ -1,7 +1,7 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { composeEnvironment } from './compose.ts';
-import { words } from './compose-project.ts';
+import { composeWords } from './compose-call.ts';
 
 /**
  * `docker pull`, by the client: it knows the registry's credentials and their helpers. The engine checks every digest,
@@ -19,7 +19,7 @@ export async function pullImage(
     timeoutMs: boundMs,
     ...(signal === undefined ? {} : { signal }),
   });
-  if (result.exitCode !== 0) throw unavailable(reference, words(result));
+  if (result.exitCode !== 0) throw unavailable(reference, composeWords(result));
 }
 
 /** A registry's refusal, with what a person does about it. */

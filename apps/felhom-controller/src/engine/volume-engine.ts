@@ -1,5 +1,6 @@
-import type { ComposeModel, ComposeProject } from './compose-model.ts';
+import type { ComposeModel } from './compose-model.ts';
 import type { Engine, RestartPolicy } from './engine.ts';
+import type { ProjectFiles } from './stack-engine.ts';
 
 /** A volume as the engine keeps it. */
 export interface VolumeState {
@@ -18,5 +19,5 @@ export interface VolumeEngine extends Engine {
   /** `docker update --restart`: survives restarts of the engine, and starts nothing. */
   setRestartPolicy(id: string, policy: { name: RestartPolicy; retries: number }): Promise<'updated' | 'gone'>;
   /** What Compose makes of a project's files, interpolated, every profile included. @throws Failure `operation_failed` with Compose's own words. */
-  composeModel(project: ComposeProject): Promise<ComposeModel>;
+  composeModel(project: ProjectFiles): Promise<ComposeModel>;
 }

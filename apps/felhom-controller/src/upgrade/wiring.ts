@@ -71,7 +71,7 @@ function portsOver(
     debts: openUpgradeDebt(stateDir),
     machine: upgradeMachineOf(stateDir, systemClock),
     memory: fileMemory(stateDir),
-    files: { ...stackFiles, ...roomOnDisk(systemCommands) },
+    files: { ...stackFiles(engine), ...roomOnDisk(systemCommands) },
     data: stackData(openSnapshots(config, engine)),
     probe: networkProbe,
     alerts: alertStore({ stateDir }),

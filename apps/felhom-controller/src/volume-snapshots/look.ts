@@ -67,12 +67,12 @@ export function projectOf(own: readonly ContainerState[]): StackProject | undefi
 
 async function readModel(
   { engine }: SnapshotPorts,
-  name: string,
+  project: string,
   { composeFiles, envFiles, workingDir }: StackProject,
   lenient: boolean,
 ): Promise<ComposeModel | null> {
   try {
-    return await engine.composeModel({ name, composeFiles, envFiles, workingDir });
+    return await engine.composeModel({ project, composeFiles, envFiles, workingDir });
   } catch (error) {
     if (lenient && error instanceof Failure && error.code === 'operation_failed') return null;
     throw error;

@@ -2,8 +2,9 @@ import { dirname, join, resolve } from 'node:path/posix';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import type { ComposeModel } from '../engine/compose-model.ts';
+import type { ProjectFiles } from '../engine/stack-engine.ts';
 import type { KeptFile } from './manifest.ts';
-import type { SnapshotDisk, StackProject } from './ports.ts';
+import type { SnapshotDisk } from './ports.ts';
 
 /** A file that makes a stack what it is, besides its data. */
 export interface ProjectFile {
@@ -11,11 +12,20 @@ export interface ProjectFile {
   role: KeptFile['role'];
 }
 
+const oneOrMore = z.union([z.string().transform((one) => [one]), z.array(z.string())]);
+
+/** `include` in its short form, and in its long one. */
+const include = z.union([
+  z.string().transform((path) => ({ path: [path] })),
+  z.object({
+    path: oneOrMore,
+    project_directory: z.string().optional(),
+    env_file: oneOrMore.optional(),
+  }),
+]);
+
 const included = z.object({
-  include: z
-    .array(z.union([z.string(), z.object({ path: z.union([z.string(), z.array(z.string())]) })]))
-    .nullish()
-    .catch(null),
+  include: z.array(include).nullish().catch(null),
   services: z
     .record(z.string(), z.object({ extends: z.object({ file: z.string() }).optional().catch(undefined) }).nullish())
     .nullish()
@@ -30,8 +40,8 @@ const deepest = 8;
  * Only those that are there. A path that only Compose can tell (with variables in it) is left out.
  */
 export async function projectFiles(
-  disk: SnapshotDisk,
-  { workingDir, composeFiles, envFiles }: StackProject,
+  disk: Pick<SnapshotDisk, 'kindOf' | 'read'>,
+  { workingDir, composeFiles, envFiles }: Pick<ProjectFiles, 'workingDir' | 'composeFiles' | 'envFiles'>,
   model: ComposeModel | null,
 ): Promise<ProjectFile[]> {
   const found = new Map<string, ProjectFile>();
@@ -42,7 +52,9 @@ export async function projectFiles(
   };
   const walk = async (path: string, depth: number): Promise<void> => {
     if (!(await add(path, 'compose')) || depth >= deepest) return;
-    for (const other of await includedBy(disk, path)) await walk(other, depth + 1);
+    const named = await namedIn(disk, path);
+    for (const other of named.compose) await walk(other, depth + 1);
+    for (const other of named.env) await add(other, 'env');
   };
   for (const file of composeFiles) await walk(resolve('/', file), 0);
   const folder = workingDir ?? (composeFiles[0] === undefined ? null : dirname(composeFiles[0]));
@@ -55,13 +67,30 @@ export async function projectFiles(
   return [...found.values()].toSorted((left, right) => left.path.localeCompare(right.path));
 }
 
-async function includedBy(disk: SnapshotDisk, path: string): Promise<string[]> {
+/** Compose files that this one includes or extends, and the env files with which it includes them. */
+async function namedIn(disk: Pick<SnapshotDisk, 'read'>, path: string): Promise<Record<'compose' | 'env', string[]>> {
   const file = await disk.read(path);
   const parsed = included.safeParse(asYaml(file?.bytes));
-  if (!parsed.success) return [];
-  const includes = (parsed.data.include ?? []).flatMap((entry) => (typeof entry === 'string' ? [entry] : entry.path));
+  if (!parsed.success) return { compose: [], env: [] };
+  const folder = dirname(path);
+  const known = (names: readonly string[]): string[] =>
+    names.filter((each) => !each.includes('$')).map((each) => resolve(folder, each));
   const extended = Object.values(parsed.data.services ?? {}).flatMap((service) => service?.extends?.file ?? []);
-  return [...includes, ...extended].filter((each) => !each.includes('$')).map((each) => resolve(dirname(path), each));
+  const compose = known(extended);
+  const env: string[] = [];
+  for (const entry of parsed.data.include ?? []) {
+    const paths = known(entry.path);
+    compose.push(...paths);
+    if ('env_file' in entry && entry.env_file !== undefined) env.push(...known(entry.env_file));
+    else env.push(...paths.slice(0, 1).map((first) => join(homeOf(entry, folder) ?? dirname(first), '.env')));
+  }
+  return { compose, env };
+}
+
+/** Where a project that is included has its own folder; null: beside its first file. */
+function homeOf(entry: z.infer<typeof include>, folder: string): string | null {
+  const named = 'project_directory' in entry ? entry.project_directory : undefined;
+  return named === undefined || named.includes('$') ? null : resolve(folder, named);
 }
 
 function asYaml(bytes: Uint8Array | undefined): unknown {
