@@ -39,6 +39,13 @@ describe('deleting a backup', () => {
       ],
     });
     expect((await desk.run('status', '--json')).json).toMatchObject({ agent_id: listed.json['agent'] });
+    const [entry] = listed.json['operations'] as { id: string }[];
+    expect((await desk.run('journal', 'show', entry?.id ?? '', '--json')).json).toMatchObject({
+      by: 'operation',
+      upid: expect.stringContaining('imgdel'),
+      outcome: 'done',
+      operation: { steps: [{ act: 'delete-backup' }] },
+    });
     await keepsTheKeySecret();
   });
 
@@ -89,6 +96,10 @@ describe('deleting a backup', () => {
     expect(await textOf(join(desk.folder, 'state/operations.json'))).toContain('"act":"delete-backup"');
     process.kill(killed.pid, 'SIGKILL');
     await killed.ended;
+    expect((await desk.run('journal', 'list', '--open', '--json')).json).toMatchObject({
+      entries: [{ vmid: 101, by: 'operation', action: expect.stringContaining(volid), outcome: 'open' }],
+      problems: [],
+    });
     expect(await desk.apply(file)).toMatchObject(refusedAs('replayed'));
     const recovered = await desk.run('recover', '--json');
     expect(recovered).toMatchObject({ code: 0, json: { operations: [{ outcome: 'interrupted' }] } });
@@ -96,6 +107,12 @@ describe('deleting a backup', () => {
     expect(await desk.pve.storage.backups('bk')).toHaveLength(1);
     expect(await desk.apply(await desk.sign('backup-delete', '--volid', volid))).toMatchObject(done);
     expect(await desk.pve.storage.backups('bk')).toEqual([]);
+    await writeFile(join(desk.folder, 'state/operations.json'), 'torn');
+    const listed = await desk.run('journal', 'list');
+    expect([listed.code, listed.stdout]).toEqual([
+      0,
+      expect.stringMatching(/ATTENTION .*signed operations are not shown/),
+    ]);
   });
 });
 

@@ -11,7 +11,7 @@ export function journalPath(stateDir: string): string {
   return join(stateDir, 'journal.jsonl');
 }
 
-/** What reconcile and signed operations did and are doing; several processes write it. */
+/** What reconcile did and is doing; several processes write it. */
 export function actionsPath(stateDir: string): string {
   return join(stateDir, 'actions.jsonl');
 }

@@ -7,7 +7,7 @@ import { describeOperation } from '../operations/payload.ts';
 import type { Operation } from '../operations/record.ts';
 import { refusalFailure } from '../operations/refusal.ts';
 import { operationRow, operationText } from '../operations/row.ts';
-import { readSigners } from '../operations/signers.ts';
+import { operationSigners } from '../operations/signers.ts';
 import { becomeOwnerOf } from '../own-state.ts';
 import type { CommandContext } from './context.ts';
 import { adoptionOf } from './guest-adopt.ts';
@@ -18,8 +18,8 @@ export async function operationApply(
   { file, lockTimeoutMs }: { file: string; lockTimeoutMs: number },
 ): Promise<void> {
   const bytes = await readEnvelopeFile(file);
-  const { config } = await loadAgentConfig(context.flags.config);
-  const signers = await readSigners(config.signers);
+  const { config, file: configFile } = await loadAgentConfig(context.flags.config);
+  const signers = await operationSigners(config, configFile);
   await becomeOwnerOf(config.state);
   const { openOperations } = await import('../operations/wiring.ts');
   const say = (line: string): void => context.reporter.say(line);

@@ -1,14 +1,14 @@
 import { loadAgentConfig } from '../load-config.ts';
 import { isOpen } from '../operations/record.ts';
 import { operationRow, operationText } from '../operations/row.ts';
-import { readSigners } from '../operations/signers.ts';
+import { operationSigners } from '../operations/signers.ts';
 import { becomeOwnerOf } from '../own-state.ts';
 import type { CommandContext } from './context.ts';
 
 /** `operation list`: the agent's id, who may sign, and every operation on record with its nonce and what became of it. */
 export async function operationList(context: CommandContext): Promise<void> {
-  const { config } = await loadAgentConfig(context.flags.config);
-  const signers = await readSigners(config.signers);
+  const { config, file: configFile } = await loadAgentConfig(context.flags.config);
+  const signers = await operationSigners(config, configFile);
   await becomeOwnerOf(config.state);
   const { openOperationStore } = await import('../operations/wiring.ts');
   const { agent_id: agent, high_water_ms: highWaterMs, operations } = await openOperationStore(config.state).read();

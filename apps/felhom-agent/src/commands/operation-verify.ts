@@ -5,7 +5,8 @@ import { explainPayload } from '../operations/explain.ts';
 import { judgeTarget } from '../operations/judge.ts';
 import { observeTarget } from '../operations/observe.ts';
 import { type Refusal, refusalFailure } from '../operations/refusal.ts';
-import { readSigners } from '../operations/signers.ts';
+import { operationSigners, readSigners } from '../operations/signers.ts';
+import { trustedOwners } from '../operations/trusted-file.ts';
 import type { CommandContext } from './context.ts';
 
 export interface VerifyOptions {
@@ -51,7 +52,8 @@ export async function operationVerify(context: CommandContext, options: VerifyOp
 }
 
 async function verifyAnywhere(bytes: Uint8Array, signers: string): Promise<Finding> {
-  const keys = await readSigners(/^(?:revoked )?ed25519:/.test(signers) ? [signers] : signers);
+  const named = /^(?:revoked )?ed25519:/.test(signers) ? [signers] : signers;
+  const keys = await readSigners(named, await trustedOwners());
   const document = readDocument(bytes, keys);
   const nothing = { looked: [], earlier: null };
   return document.kind === 'refused'
@@ -60,8 +62,8 @@ async function verifyAnywhere(bytes: Uint8Array, signers: string): Promise<Findi
 }
 
 async function verifyHere(context: CommandContext, bytes: Uint8Array, offline: boolean): Promise<Finding> {
-  const { config } = await loadAgentConfig(context.flags.config);
-  const document = readDocument(bytes, await readSigners(config.signers));
+  const { config, file } = await loadAgentConfig(context.flags.config);
+  const document = readDocument(bytes, await operationSigners(config, file));
   if (document.kind === 'refused') return { document: null, refusal: document.refusal, looked: [], earlier: null };
   const { becomeOwnerOf } = await import('../own-state.ts');
   await becomeOwnerOf(config.state);

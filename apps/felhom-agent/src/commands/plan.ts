@@ -5,6 +5,7 @@ import type { Plan } from '../reconcile/model.ts';
 import { planGuests } from '../reconcile/plan.ts';
 import { hasDrift, planDocument } from '../reconcile/plan-document.ts';
 import { planText } from '../reconcile/print-plan.ts';
+import { leavesAGuestOut } from '../reconcile/tell-problem.ts';
 import type { CommandContext } from './context.ts';
 
 export interface PlanFlags {
@@ -42,6 +43,6 @@ export async function planCommand(context: CommandContext, flags: PlanFlags): Pr
 /** 13: it stops too much to be done. 3: a guest cannot be had as declared. 4: something is to be done, where that was asked for. */
 function exitOf(plan: Plan, detailed: boolean): number {
   if (plan.refused !== null) return 13;
-  if (plan.problems.length > 0 || plan.guests.some((guest) => guest.standing === 'failed')) return 3;
+  if (plan.problems.some(leavesAGuestOut) || plan.guests.some((guest) => guest.standing === 'failed')) return 3;
   return detailed && hasDrift(plan) ? 4 : 0;
 }

@@ -5,6 +5,7 @@ import type { PeerTrust } from '@felhom/pinned-tls/connector.ts';
 import { canonicalFingerprint } from '@felhom/pinned-tls/fingerprint.ts';
 import type { AgentConfig } from '../config.ts';
 import { readSigners } from '../operations/signers.ts';
+import { trustedOwners } from '../operations/trusted-file.ts';
 import { openOperationStore } from '../operations/wiring.ts';
 import { guestsFile } from '../state-files.ts';
 import { boundedProvider } from './bounded.ts';
@@ -94,7 +95,7 @@ function documentProvider(config: DocumentConfig, stateDir: string, purpose: 'pa
 
 async function rulesOf({ signers, max_size: maxBytes }: DocumentConfig, stateDir: string) {
   const { agent_id: agentId } = await openOperationStore(stateDir).read();
-  return { signers: await readSigners(signers), agentId, maxBytes };
+  return { signers: await readSigners(signers, await trustedOwners(stateDir)), agentId, maxBytes };
 }
 
 /** A token or an authority that cannot be read is as good as a server that cannot be had: what is in force stays. */

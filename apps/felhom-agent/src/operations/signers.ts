@@ -1,18 +1,28 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { parseKeyLine, type SignerKey } from '@felhom/signed-document/keys.ts';
+import type { AgentConfig } from '../config.ts';
+import { readTrustedFile, requireTrustedFolder, trustedOwners } from './trusted-file.ts';
 
 const largestKeyFile = 4096;
+const largestConfigFile = 16 * 1024 * 1024;
 
 /**
  * The keys that may sign: a list of lines as `operation keygen` prints them, or a folder of files `*.pub` that hold
  * such lines (`#` begins a comment). None: nobody may. A key that is revoked anywhere is revoked.
- * @throws Failure `config_invalid` for a line that is no key, a folder that cannot be read or that others may write
+ * @param owners whom folder and files may belong to (trusted-file.ts)
+ * @throws Failure `config_invalid` for a line that is no key, and for a folder or file that cannot be read or that
+ *   somebody else could have written
  */
-export async function readSigners(signers: string | readonly string[]): Promise<SignerKey[]> {
+export async function readSigners(
+  signers: string | readonly string[],
+  owners: ReadonlySet<number>,
+): Promise<SignerKey[]> {
   const lines =
-    typeof signers === 'string' ? await linesOfFolder(signers) : signers.map((text) => ({ text, from: 'signers' }));
+    typeof signers === 'string'
+      ? await linesOfFolder(signers, owners)
+      : signers.map((text) => ({ text, from: 'signers' }));
   const keys = lines.map(({ text, from }) => {
     const key = parseKeyLine(text);
     if (key === null) throw invalid(`${from}: ${JSON.stringify(text.slice(0, 40))} is no key line`);
@@ -23,43 +33,54 @@ export async function readSigners(signers: string | readonly string[]): Promise<
   return [...known.values()];
 }
 
+/**
+ * Who may sign operations on this host: the keys of `signers` in agent.yaml. The lines themselves stand in that file, so
+ * it is judged as a file of keys is.
+ * @throws as `readSigners`
+ */
+export async function operationSigners(
+  { signers, state }: Pick<AgentConfig, 'signers' | 'state'>,
+  configFile: string,
+): Promise<SignerKey[]> {
+  const owners = await trustedOwners(state);
+  if (signers.length > 0)
+    await trusting(`${configFile}, which says who may sign,`, async () => {
+      await readTrustedFile(configFile, owners, largestConfigFile);
+    });
+  return await readSigners(signers, owners);
+}
+
 interface Line {
   text: string;
   from: string;
 }
 
-async function linesOfFolder(folder: string): Promise<Line[]> {
-  try {
-    await refuseWritable(folder);
-    const names = (await readdir(folder)).filter((name) => /^[^.].*\.pub$/.test(name)).toSorted();
-    return (await Promise.all(names.map(async (name) => await linesOfFile(join(folder, name))))).flat();
-  } catch (error) {
-    if (error instanceof Failure) throw error;
-    throw invalid(
-      `the folder of signers cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      error,
-    );
-  }
+async function linesOfFolder(folder: string, owners: ReadonlySet<number>): Promise<Line[]> {
+  return await trusting(`the folder of signers ${folder}`, async () => {
+    const real = await requireTrustedFolder(folder, owners);
+    const names = (await readdir(real)).filter((name) => /^[^.].*\.pub$/.test(name)).toSorted();
+    return (await Promise.all(names.map(async (name) => await linesOfFile(join(real, name), owners)))).flat();
+  });
 }
 
-async function linesOfFile(path: string): Promise<Line[]> {
-  await refuseWritable(path);
-  const text = await readFile(path, 'utf8');
-  if (text.length > largestKeyFile) throw invalid(`${path} is longer than ${largestKeyFile} bytes`);
+async function linesOfFile(path: string, owners: ReadonlySet<number>): Promise<Line[]> {
+  const text = await readTrustedFile(path, owners, largestKeyFile);
   const lines = text.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '' && !line.startsWith('#')).map((line) => ({ text: line, from: path }));
 }
 
-/** Whoever may write there decides what is destroyed. */
-async function refuseWritable(path: string): Promise<void> {
-  const { mode } = await stat(path);
-  if ((mode & 0o022) !== 0) throw invalid(`${path} can be written by others (mode ${(mode & 0o777).toString(8)})`);
+async function trusting<T>(what: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw invalid(`${what} cannot be trusted: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
 }
 
 function invalid(what: string, cause?: unknown): Failure {
   return new Failure('config_invalid', {
     message: `${what}; no operation is taken, guests keep running`,
-    hint: 'felhom-agent operation keygen prints a line as it must stand there: ed25519:… NAME. Others must not be able to write it (chmod go-w).',
+    hint: 'felhom-agent operation keygen prints a line as it must stand there: ed25519:… NAME. Files and folders that say who may sign must belong to root or to the agent, and nobody else may write there (chown root, chmod go-w).',
     cause,
   });
 }

@@ -9,6 +9,11 @@ export function example(text: string): string {
   return `\nExample:\n  ${text}`;
 }
 
+export function exits(codes: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(codes).map(([code, meaning]) => `  ${code.padEnd(9)}${meaning}`);
+  return `\nExit codes:\n${lines.join('\n')}`;
+}
+
 export function oneVmid(text: string): number {
   if (/^[1-9]\d{2,8}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('A VMID is a whole number from 100 on.');

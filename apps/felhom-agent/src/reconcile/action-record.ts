@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * What the journal of mutations holds (`actions.jsonl`): reconcile and signed operations write it, several processes at
- * a time. An action is told by up to three records: the intent, durable before the call; the task that the call
+ * What the journal of reconcile holds (`actions.jsonl`); several processes at a time write it. Signed operations are
+ * remembered elsewhere (operations/record.ts, ADR 9). An action is told by up to three records: the intent, durable before the call; the task that the call
  * started; how it ended. An intent without an end is open: whoever finds it looks at the node before anything else is
  * done to that guest.
  */
@@ -20,8 +20,6 @@ export const recordedAction = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('start') }),
   z.object({ kind: z.literal('shutdown') }),
-  /** One that only a signature allows; `target` is what it does it to. */
-  z.object({ kind: z.literal('operation'), operation: z.string(), target: z.string() }),
 ]);
 export type RecordedAction = z.infer<typeof recordedAction>;
 
@@ -51,7 +49,7 @@ export const intentRecord = z.object({
   vmid: z.number().int(),
   guest_kind: z.enum(['lxc', 'qemu']).nullable(),
   action: recordedAction,
-  by: z.enum(['reconcile', 'operation']),
+  by: z.literal('reconcile'),
   /** The process that began it, for people. Whether it lives is told by the guest's lane alone. */
   pid: z.number().int(),
   boot_id: z.string(),

@@ -12,7 +12,6 @@ export function describeAction(action: Action): string {
 
 export function describeRecorded(action: RecordedAction): string {
   if (action.kind === 'configure') return action.text;
-  if (action.kind === 'operation') return `${action.operation} ${action.target}`;
   return action.kind === 'start' ? 'start' : 'shut down';
 }
 

@@ -32,7 +32,7 @@ async function recoverOne(
   entry: ActionEntry,
   options: RecoverOptions,
 ): Promise<RecoveredReport> {
-  const { id, vmid, action, by } = entry.intent;
+  const { id, vmid, action } = entry.intent;
   const told = (outcome: RecoveredReport['outcome'], reason: string | null): RecoveredReport => ({
     id,
     vmid,
@@ -40,7 +40,6 @@ async function recoverOne(
     outcome,
     reason,
   });
-  if (by !== 'reconcile') return told('held', 'a signed operation; felhom-agent operation list tells more');
   const lane = await ports.lanes.tryGuest(vmid);
   if (lane === null)
     return told('held', `its guest is being worked on (${(await ports.lanes.guestHolder(vmid)) ?? 'done by now'})`);

@@ -1,7 +1,7 @@
 import type { ActionOutcome } from './action-record.ts';
 import type { GuestOutcome, LastPass } from './last-pass.ts';
 import type { AwaitingRestart, DesiredProblem, Refusal } from './model.ts';
-import { tellProblem } from './tell-problem.ts';
+import { leavesAGuestOut, tellProblem } from './tell-problem.ts';
 
 /** One action of a pass as it is told. */
 export interface ActionReport {
@@ -29,7 +29,7 @@ export interface RecoveredReport {
   id: string;
   vmid: number;
   action: string;
-  /** `open`: it could not be told yet. `held`: it is another's to resolve, a process that lives or a signed operation. */
+  /** `open`: it could not be told yet. `held`: its guest's lane is; whoever holds it resolves it. */
   outcome: ActionOutcome | 'open' | 'held';
   reason: string | null;
 }
@@ -80,7 +80,7 @@ export function makeReport({ startedMs, endedMs, problems, refused, ...facts }: 
     ...facts,
     started_at: new Date(startedMs).toISOString(),
     ended_at: new Date(endedMs).toISOString(),
-    outcome: outcomeOf(counts, problems.length, refused !== null),
+    outcome: outcomeOf(counts, problems.some(leavesAGuestOut), refused !== null),
     problems: problems.map(({ source, message, about }) => ({
       source,
       message,
@@ -91,9 +91,9 @@ export function makeReport({ startedMs, endedMs, problems, refused, ...facts }: 
   };
 }
 
-function outcomeOf(counts: PassReport['counts'], problems: number, refused: boolean): LastPass['outcome'] {
+function outcomeOf(counts: PassReport['counts'], isLeftOut: boolean, refused: boolean): LastPass['outcome'] {
   if (refused) return 'refused';
-  if (counts.failed > 0 || problems > 0) return 'failed';
+  if (counts.failed > 0 || isLeftOut) return 'failed';
   if (counts.deferred > 0) return 'incomplete';
   return counts.applied > 0 ? 'applied' : 'in_sync';
 }
