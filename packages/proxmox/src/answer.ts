@@ -1,7 +1,7 @@
-import type { Dispatcher } from 'undici';
 import { z } from 'zod';
 import { classifyAnswer, firstLine } from './classify.ts';
 import { PveError } from './errors.ts';
+import type { WholeAnswer } from './exchange.ts';
 import type { PveAnswer } from './http.ts';
 import { wireNumber } from './wire.ts';
 
@@ -9,7 +9,6 @@ export interface AnswerReading<T> {
   /** The call, for error texts. */
   call: string;
   schema: z.ZodType<T>;
-  maxBodyBytes: number;
 }
 
 const envelope = z.object({ data: z.unknown(), total: wireNumber.nullish() });
@@ -19,20 +18,16 @@ const errorBody = z.object({
 });
 
 /** The answer's data, checked against the schema. Throws PveError for everything that is not a success of PVE's own. */
-export async function readAnswer<T>(
-  response: Dispatcher.ResponseData,
-  reading: AnswerReading<T>,
-): Promise<PveAnswer<T>> {
-  const { statusCode: status, headers } = response;
-  const { call, schema } = reading;
-  const body = await readBody(response, reading);
-  const contentType = single(headers['content-type']);
+export function readAnswer<T>(
+  { status, reason, contentType, date, body }: WholeAnswer,
+  { call, schema }: AnswerReading<T>,
+): PveAnswer<T> {
   const json = parseJson(body);
   if (status !== 200) {
     const said = errorBody.safeParse(json).data ?? {};
     const { fault, text } = classifyAnswer({
       status,
-      reason: response.statusText,
+      reason,
       contentType,
       ...said,
       bodyIsHtml: isHtml(contentType, body),
@@ -50,37 +45,7 @@ export async function readAnswer<T>(
       `the answer has another shape than expected: ${firstLine(z.prettifyError(data.error))}`,
       data.error,
     );
-  return { data: data.data, total: outer.data.total ?? null, serverMs: parseDate(single(headers.date)) };
-}
-
-/** The body, read up to the bound. What is longer is not read on: the connection is given up. */
-async function readBody(
-  response: Dispatcher.ResponseData,
-  { call, maxBodyBytes }: AnswerReading<unknown>,
-): Promise<string> {
-  const tooLong = (): PveError =>
-    new PveError({
-      fault: { kind: 'misbehaves' },
-      call,
-      text: `the answer is longer than ${maxBodyBytes} bytes`,
-      status: response.statusCode,
-    });
-  const { body } = response;
-  // Destroying an unread body reports an abort to the stream; the error thrown here is the one that counts.
-  body.on('error', () => undefined);
-  if (Number(single(response.headers['content-length'])) > maxBodyBytes) {
-    body.destroy();
-    throw tooLong();
-  }
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of body) {
-    if (!Buffer.isBuffer(chunk)) continue;
-    bytes += chunk.length;
-    if (bytes > maxBodyBytes) throw tooLong();
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  return { data: data.data, total: outer.data.total ?? null, serverMs: parseDate(date) };
 }
 
 function parseJson(text: string): unknown {
@@ -92,9 +57,6 @@ function parseJson(text: string): unknown {
     return undefined;
   }
 }
-
-const single = (value: string | string[] | undefined): string =>
-  Array.isArray(value) ? (value[0] ?? '') : (value ?? '');
 
 function isHtml(contentType: string, body: string): boolean {
   return /^text\/html/i.test(contentType) || /^\s*<(?:!doctype|html)/i.test(body);

@@ -137,6 +137,25 @@ describe('connections', () => {
     expect(server.requests).toHaveLength(25);
   });
 
+  it('never sends a call that was given up while every connection was busy', async () => {
+    const held: Exchange[] = [];
+    const { client, server } = await serve((exchange) => void held.push(exchange));
+    const busy = Array.from({ length: 16 }, async () => await client.nodes.version());
+    await vi.waitFor(() => expect(server.requests).toHaveLength(16));
+    const waiting = new AbortController();
+    const late = faultOf(client.guests.start(ct101, { signal: waiting.signal }));
+    waiting.abort();
+    expect((await late).fault).toEqual({ kind: 'aborted' });
+    for (const exchange of held.splice(0)) version(exchange);
+    await Promise.all(busy);
+    // A later call goes over a connection that the given-up one waited for.
+    const next = client.nodes.version();
+    await vi.waitFor(() => expect(held).toHaveLength(1));
+    for (const exchange of held) version(exchange);
+    await next;
+    expect(server.requests.filter((line) => line.includes('/status/start'))).toEqual([]);
+  });
+
   it('sends a read once more when the kept connection was closed under it', async () => {
     const { client, server } = await serve((exchange) => {
       if (exchange.connection === 1 && server.requests.length === 2) exchange.destroy();

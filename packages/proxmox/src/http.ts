@@ -6,6 +6,7 @@ import { Agent } from 'undici';
 import type { z } from 'zod';
 import { readAnswer } from './answer.ts';
 import { PveError } from './errors.ts';
+import { BodyTooLong, DeadlinePassed, EndedByCaller, exchange } from './exchange.ts';
 import { type PveTls, pveConnector } from './tls.ts';
 
 export type PveMethod = 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -110,58 +111,37 @@ interface Door {
 }
 
 async function sendOnce<T>({ agent, origin, authorization, bounds }: Door, call: PveCall<T>): Promise<PveAnswer<T>> {
-  const deadline = new AbortController();
-  const limitMs = call.timeoutMs ?? (call.method === 'GET' ? bounds.readTimeoutMs : bounds.writeTimeoutMs);
-  const timer = setTimeout(() => deadline.abort(new DeadlinePassed(limitMs)), limitMs);
-  const onAbort = (): void => deadline.abort(call.signal?.reason);
-  call.signal?.addEventListener('abort', onAbort, { once: true });
-  if (call.signal?.aborted === true) onAbort();
-  const name = `${call.method} ${call.path}`;
-  const text = encodeParams(call.params ?? {});
-  const inQuery = call.method === 'GET' || call.method === 'DELETE';
+  const { method, path, signal, schema } = call;
+  const name = `${method} ${path}`;
+  const text = call.params === undefined ? '' : encodeParams(call.params);
+  const inQuery = method === 'GET' || method === 'DELETE';
+  const head = { authorization, accept: 'application/json' };
+  const request = inQuery
+    ? { origin, method, path: `/api2/json${path}${text === '' ? '' : `?${text}`}`, headers: head }
+    : { origin, method, path: `/api2/json${path}`, headers: { ...head, 'content-type': formType }, body: text };
+  const limitMs = call.timeoutMs ?? (method === 'GET' ? bounds.readTimeoutMs : bounds.writeTimeoutMs);
   try {
-    const response = await agent.request({
-      origin,
-      path: `/api2/json${call.path}${inQuery && text !== '' ? `?${text}` : ''}`,
-      method: call.method,
-      headers: {
-        authorization,
-        accept: 'application/json',
-        ...(inQuery ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
-      },
-      ...(inQuery ? {} : { body: text }),
-      signal: deadline.signal,
-    });
-    const answer = await readAnswer(response, { call: name, schema: call.schema, maxBodyBytes: bounds.maxBodyBytes });
-    // undici frees the connection just after the body's end: without this turn the next call would open another one.
+    const answer = await exchange(agent, request, { limitMs, maxBodyBytes: bounds.maxBodyBytes, signal });
+    // undici frees the connection a turn after the answer's end: without this the next call would open another one.
     await nextTurn();
-    return answer;
+    return readAnswer(answer, { call: name, schema });
   } catch (error) {
-    throw transportError(error, name, call.signal);
-  } finally {
-    clearTimeout(timer);
-    call.signal?.removeEventListener('abort', onAbort);
+    throw transportError(error, name, signal);
   }
 }
 
-class DeadlinePassed extends Error {
-  constructor(limitMs: number) {
-    super(`no answer within ${limitMs / 1000} s`);
-  }
-}
+const formType = 'application/x-www-form-urlencoded';
 
-/** What went wrong below HTTP, as a PveError. A Failure that aborted the call is passed on as it is. */
+/** What went wrong below HTTP, as a PveError. A Failure that ended the call is passed on as it is. */
 function transportError(error: unknown, call: string, signal: AbortSignal | undefined): Error {
   if (error instanceof Failure) return error;
-  if (error instanceof DeadlinePassed) {
-    return new PveError({ fault: { kind: 'transport', outcome: 'unknown' }, call, text: error.message, cause: error });
-  }
-  if (signal?.aborted === true) {
-    return signal.reason instanceof Failure
-      ? signal.reason
-      : new PveError({ fault: { kind: 'aborted' }, call, text: 'ended before the answer came', cause: error });
-  }
   const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof EndedByCaller)
+    return signal?.reason instanceof Failure
+      ? signal.reason
+      : new PveError({ fault: { kind: 'aborted' }, call, text, cause: error });
+  if (error instanceof BodyTooLong)
+    return new PveError({ fault: { kind: 'misbehaves' }, call, text, status: error.status });
   if (error instanceof ConnectFailed) {
     const fault = error.identity
       ? ({ kind: 'tls-identity' } as const)
@@ -171,7 +151,7 @@ function transportError(error: unknown, call: string, signal: AbortSignal | unde
   return new PveError({
     fault: { kind: 'transport', outcome: 'unknown' },
     call,
-    text: `the connection broke: ${text}`,
+    text: error instanceof DeadlinePassed ? text : `the connection broke: ${text}`,
     cause: error,
   });
 }

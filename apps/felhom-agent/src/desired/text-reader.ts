@@ -40,12 +40,11 @@ export function rememberingReader(nowMs: () => number = Date.now, read: ReadText
   };
 }
 
-/** What tells this content of the file from any later one; null where nothing does yet. */
+/** What tells this content of the file from any later one; null where nothing does yet. Times in milliseconds have a fraction: a quarter of a microsecond. */
 async function stampOf(file: string, nowMs: () => number): Promise<string | null> {
   try {
-    const { dev, ino, size, mtimeNs, ctimeNs, mtimeMs, ctimeMs } = await stat(file, { bigint: true });
-    const newest = Math.max(Number(mtimeMs), Number(ctimeMs));
-    return nowMs() - newest < settledMs ? null : [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+    const { dev, ino, size, mtimeMs, ctimeMs } = await stat(file);
+    return nowMs() - Math.max(mtimeMs, ctimeMs) < settledMs ? null : `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
   } catch {
     // Whoever reads it tells what is wrong.
     return null;
