@@ -21,6 +21,7 @@ export async function brokenUpgrade(
   if (is === 'new' && scenario.becomes === 'old') broken.push('a version that is not healthy was kept');
   if (is !== null) broken.push(...wrongWith(world, scenario, is));
   if (!world.debts.isEmpty()) broken.push('a debt remains');
+  if (world.halves > 0) broken.push('what a killed write left is taken for a debt');
   if (world.reserved && wasOwed) broken.push('room is still set aside');
   if (world.lock.holder !== null) broken.push('the lock is still held');
   broken.push(...wrongRecord(world, is));

@@ -44,6 +44,8 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   whileRead: () => void;
   /** Room for the way back is set aside. */
   reserved: boolean;
+  /** Debts that were being written beside the whole one, in the same folder. */
+  halves: number;
 }
 
 export const stack = 'shop';
@@ -83,6 +85,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     lock: { holder: null, nextPid: 100 },
     diskFull: false,
     reserved: false,
+    halves: 0,
     whileRead: () => undefined,
   });
   for (const [name, image] of Object.entries(scenario.images)) {
@@ -134,7 +137,20 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
     debts: {
       read: debts.read,
       erase: async () => await writable(debts.erase),
-      write: async (debt) => await writable(async () => await debts.write(debt)),
+      write: async (debt) => {
+        // Whoever dies from here on leaves it.
+        await step('debts.begin', async () => {
+          world.halves += 1;
+        });
+        await step('debts.write', async () => {
+          await writable(async () => await debts.write(debt)).finally(() => {
+            world.halves -= 1;
+          });
+        });
+      },
+      sweep: async () => {
+        world.halves = 0;
+      },
     },
     machine: () =>
       persistedMachine({
@@ -304,7 +320,7 @@ function doomed(ports: UpgradePorts, step: Parameters<typeof stackEngineOver>[1]
       pinImage: through('engine.pinImage', engine.pinImage),
       remove: through('engine.remove', engine.remove),
     },
-    debts: { read: debts.read, write: through('debts.write', debts.write), erase: through('debts.erase', debts.erase) },
+    debts: { ...debts, erase: through('debts.erase', debts.erase), sweep: through('debts.sweep', debts.sweep) },
     memory: {
       ...memory,
       saveLastGood: through('memory.saveLastGood', memory.saveLastGood),

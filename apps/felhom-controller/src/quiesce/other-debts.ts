@@ -13,6 +13,8 @@ export interface OtherDebts {
   settle(options: SettleOtherOptions): Promise<OtherSettled>;
   /** Drops what is owed to this stack, unpaid; false: nothing was owed to it. */
   forgive(stack: string): Promise<boolean>;
+  /** Removes what a killed write left beside the proof. Only under the run lock. */
+  sweep(): Promise<void>;
 }
 
 export interface OtherDebt {

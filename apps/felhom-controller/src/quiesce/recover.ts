@@ -71,8 +71,7 @@ async function underLock(
 ): Promise<RecoverEnd> {
   const first = await ports.markers.read();
   const others = await otherDebtsOwed(ports);
-  // A run that was killed while it wrote its marker left half of one: others take a folder that is not empty for a debt.
-  await ports.markers.sweep().catch((error: unknown) => said.warn(`what a killed run left stays: ${words(error)}`));
+  await sweep(ports, said.warn);
   const { read, forgiven } = await forgive(ports, first, options.forgive);
   const settled = await settleWhenDockerAnswers(ports, lock, read, options, said.warn);
   await closeDeadRuns(ports, settled.owed, said.warn);
@@ -90,6 +89,12 @@ async function underLock(
     exit,
     failure: told.find((failure) => failure.exit === exit) ?? null,
   };
+}
+
+/** What was killed while it wrote a debt left half of one: others take a folder that is not empty for a debt. */
+async function sweep({ markers, otherDebts = [] }: RecoverPorts, warn: (text: string) => void): Promise<void> {
+  for (const store of [markers, ...otherDebts])
+    await store.sweep().catch((error: unknown) => warn(`what a killed run left stays: ${words(error)}`));
 }
 
 /** While docker does not answer there is nothing to be done but to wait for it, with backoff and a bound. */

@@ -50,6 +50,8 @@ export interface UpgradeDebtPort {
   /** Durable, twice, when it resolves. */
   write(debt: UpgradeDebt): Promise<void>;
   erase(): Promise<void>;
+  /** Removes what a killed write left. Under the run lock. */
+  sweep(): Promise<void>;
 }
 
 /** What is remembered of a stack between upgrades. */

@@ -29,6 +29,7 @@ export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): Ot
       await ports.debts.erase();
       return true;
     },
+    sweep: async () => await ports.debts.sweep(),
   };
 }
 

@@ -29,6 +29,7 @@ export function restoreDebts(ports: SettlePorts): OtherDebts {
       await ports.debts.erase();
       return true;
     },
+    sweep: async () => await ports.debts.sweep(),
   };
 }
 
