@@ -33,11 +33,17 @@ async function answerOnce(
 }
 
 describe('without a configuration', () => {
-  it('status says so and ends 0', async () => {
+  it('status says so and ends 0, also with --check', async () => {
     host = await openHost();
-    const end = await host.run('--config', join(host.folder, 'nowhere.yaml'), 'status', '--json');
+    const nowhere = ['--config', join(host.folder, 'nowhere.yaml')];
+    const told = await host.run(...nowhere, 'status');
+    expect([told.code, told.stdout]).toEqual([
+      0,
+      expect.stringMatching(/^felhom-agent is not configured: there is no /),
+    ]);
+    const end = await host.run(...nowhere, 'status', '--check', '--json');
     expect(end.code).toBe(0);
-    expect(end.json).toMatchObject({ schema: 'felhom.status/1', configured: false });
+    expect(end.json).toMatchObject({ schema: 'felhom.status/1', configured: false, attention: [] });
   });
 });
 

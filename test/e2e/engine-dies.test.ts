@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { backUp, runningContainers } from '../lab/backup.ts';
+import { backUp } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import type { Background } from '../lab/process.ts';
+import { pairWithoutRestart } from '../lab/stacks.ts';
+import { standingWithin } from '../lab/standing.ts';
 import { debtFiles, runToHangingSnapshot, waitUntilNoJob, waitUntilNoRecovery } from '../lab/steps.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
@@ -17,9 +19,9 @@ let lab: Lab;
 beforeAll(async () => {
   lab = await openLab({
     controller: { bounds: { max_quiesce: '6s', hung_holder: '30s', pay_backoff_limit: '500ms', stop_margin: '2s' } },
-    agentBounds: { claim: '8s', lease: '8s', hold_max: '20s' },
+    agentBounds: { claim: '8s', lease: '8s', hold_max: '20s', resume_hold: '1s' },
   });
-  await lab.addStack('shop', shop);
+  await lab.addStack('shop', pairWithoutRestart);
 });
 afterAll(async () => await lab.close());
 afterEach(async () => {
@@ -28,13 +30,6 @@ afterEach(async () => {
   await waitUntilNoRecovery(lab);
 });
 
-/** How things stand once all is well; throws where it never is. */
-async function standing(): Promise<{ running: string[]; owed: string[] }> {
-  return await waitUntil('what ran runs, and nothing is owed', async () => {
-    const found = { running: await runningContainers(lab), owed: await debtFiles(lab) };
-    return found.owed.length === 0 && found.running.length === apps.length && found;
-  });
-}
 const allIsWell = { running: apps, owed: [] };
 
 /** The run's own end: it tells what it could not know, and does not call it a good backup. */
@@ -49,7 +44,7 @@ describe('the engine killed with kill -9', () => {
     await lab.engine.kill();
     await waitUntil('the run means to start the apps', () => controller.output().includes('starting'));
     await lab.engine.start();
-    expect(await standing()).toEqual(allIsWell);
+    expect(await standingWithin(lab, apps, 30_000)).toEqual(allIsWell);
     await lab.clearFaults();
     await endOf(controller);
   });
@@ -61,25 +56,10 @@ describe('the engine killed with kill -9', () => {
     await controller.ended;
     expect(await debtFiles(lab)).not.toEqual([]);
     await lab.engine.start();
-    expect(await standing()).toEqual(allIsWell);
+    expect(await standingWithin(lab, apps, 30_000)).toEqual(allIsWell);
   });
 
   it('and a backup after all of this is as good as the first', async () => {
     expect((await backUp(lab)).result).toMatchObject({ outcome: 'done', grade: 'app-consistent', error: null });
   });
 });
-
-const shop = `
-services:
-  db:
-    image: felhom/busybox:test
-    restart: "no"
-    command: &run ["sh", "-c", "trap 'exit 0' TERM; while :; do date >>/data/ticks; sleep 0.2 & wait $$!; done"]
-    volumes: ["./db:/data"]
-  app:
-    image: felhom/busybox:test
-    restart: "no"
-    depends_on: [db]
-    command: *run
-    volumes: ["./app:/data"]
-`;

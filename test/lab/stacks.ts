@@ -60,3 +60,19 @@ services:
       - ./data:/data
 ${extra}`;
 }
+
+/** Two apps that end at once when they are told to, and that nobody but us starts again: the engine does not. */
+export const pairWithoutRestart = `
+services:
+  db:
+    image: felhom/busybox:test
+    restart: "no"
+    command: &run ["sh", "-c", "trap 'exit 0' TERM; while :; do date >>/data/ticks; sleep 0.2 & wait $$!; done"]
+    volumes: ["./db:/data"]
+  app:
+    image: felhom/busybox:test
+    restart: "no"
+    depends_on: [db]
+    command: *run
+    volumes: ["./app:/data"]
+`;

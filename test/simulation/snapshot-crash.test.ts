@@ -179,6 +179,22 @@ describe('restoring a snapshot', () => {
     expect(await judge(at)).toEqual([]);
   });
 
+  it.each([
+    ['an upgrade of the stack is owed', 'shop'],
+    ['what is owed cannot be read', null],
+  ])('is refused while %s, and touches nothing', async (_name, stack) => {
+    const at = await prepare();
+    const { end } = await simulateRestore(at, null, [{ stack, deadlineMs: 0, engineId: null }]);
+    expect(end).toMatchObject({ kind: 'refused', failure: { code: 'busy' } });
+    expect(data(at)).toBe(newData);
+  });
+
+  it('is not kept by what is owed to another stack', async () => {
+    const at = await prepare();
+    const { end } = await simulateRestore(at, null, [{ stack: 'wiki', deadlineMs: 0, engineId: null }]);
+    expect(end).toMatchObject({ kind: 'restored' });
+  });
+
   it('leaves all of the old or all of the new, never a mix, whatever dies', async () => {
     expect(await sweep(prepare, simulateRestore, judge)).toEqual([]);
   });

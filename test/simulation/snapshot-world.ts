@@ -1,4 +1,5 @@
 import type { Failure } from '@felhom/kernel/failure.ts';
+import type { OtherDebt, OtherDebts } from 'felhom-controller/quiesce/other-debts.ts';
 import type { RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { type RecoverEnd, recover } from 'felhom-controller/quiesce/recover.ts';
 import { type CreateEnd, createSnapshot } from 'felhom-controller/volume-snapshots/create.ts';
@@ -155,10 +156,22 @@ export async function simulateCreate(at: SnapshotWorld, point: CrashPoint | null
   return await at.world.clock.run(endOf(work, life));
 }
 
+const nothingOwed: OtherDebts = {
+  owed: async () => null,
+  settle: async () => ({ started: [], owed: [], failure: null }),
+  forgive: async () => false,
+};
+
 export type RestoreOutcome = { kind: 'restored'; restored: Restored } | { kind: 'refused'; failure: Failure };
 
-export async function simulateRestore(at: SnapshotWorld, point: CrashPoint | null): Promise<Ended<RestoreOutcome>> {
-  const { ports, snapshots, life } = processOf(at, point);
+export async function simulateRestore(
+  at: SnapshotWorld,
+  point: CrashPoint | null,
+  otherDebts: readonly OtherDebt[] = [],
+): Promise<Ended<RestoreOutcome>> {
+  const { ports: own, snapshots, life } = processOf(at, point);
+  const more = otherDebts.map((debt): OtherDebts => ({ ...nothingOwed, owed: async () => debt }));
+  const ports = { ...own, otherDebts: [...(own.otherDebts ?? []), ...more] };
   const options = { stack: 'shop', id: null, files: true, stop: new AbortController().signal };
   const work = restoreRun(ports, snapshots, options).then(
     (restored): RestoreOutcome => ({ kind: 'restored', restored }),

@@ -1,3 +1,4 @@
+import type { OtherDebt } from 'felhom-controller/quiesce/other-debts.ts';
 import type { Memory } from 'felhom-controller/stacks/memory.ts';
 import { type ReconcileEnd, reconcileStacks } from 'felhom-controller/stacks/reconcile.ts';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -22,6 +23,7 @@ const shop: Scenario = {
   ],
 };
 
+const nothingPaid = { started: [], owed: [], failure: null };
 let world: World;
 let memory: Memory | null;
 beforeEach(() => {
@@ -29,9 +31,11 @@ beforeEach(() => {
   memory = null;
 });
 
-async function pass(holds: [string, string][] = []): Promise<ReconcileEnd> {
+async function pass(holds: [string, string][] = [], owed: OtherDebt | null = null): Promise<ReconcileEnd> {
+  const unpaid = { owed: async () => owed, settle: async () => nothingPaid, forgive: async () => false };
   const ports = {
     ...newProcess(world, null).ports,
+    otherDebts: [unpaid],
     holds: async () => new Map(holds),
     boot: async () => world.shutdown.bootId,
     memory: {
@@ -79,6 +83,23 @@ describe('a guest whose engine was restarted', () => {
       why: 'it is held: moving its data',
     });
     expect(world.fake.running()).toEqual([]);
+  });
+
+  it.each([
+    ['an upgrade or a restore of it has not come to its end', 'shop'],
+    ['what was cut off cannot be read: it may be this stack', null],
+  ])('is left alone where %s', async (_name, stack) => {
+    const end = await pass([], { stack, deadlineMs: 0, engineId: null });
+    expect(end.stacks[0]).toMatchObject({
+      outcome: 'left_alone',
+      why: expect.stringMatching(/an upgrade or a restore/),
+    });
+    expect(world.fake.running()).toEqual([]);
+  });
+
+  it('starts what is declared where it is another stack that is between two versions', async () => {
+    await pass([], { stack: 'wiki', deadlineMs: 0, engineId: null });
+    expect(world.fake.running().toSorted()).toEqual(['shop-app-1', 'shop-db-1']);
   });
 
   it('says loudly what does not start, and does not wait for it', async () => {

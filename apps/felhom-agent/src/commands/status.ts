@@ -42,7 +42,7 @@ export async function status(
 ): Promise<void> {
   const file = context.flags.config ?? defaultConfigFile;
   const places = await readable(async () => quickPlaces(file) ?? (await placesByYaml(file)));
-  if (!places.configured) return notConfigured(context, file, check);
+  if (!places.configured) return notConfigured(context, file);
   const glance = await readable(async () => glanceAt(places.state));
   const problems = check ? await configurationProblem(file) : [];
   const asked = live ? await (await import('../status/live.ts')).askLive(context.flags.config) : null;
@@ -91,16 +91,15 @@ async function configurationProblem(file: string): Promise<Attention[]> {
   }
 }
 
-function notConfigured(context: CommandContext, file: string, check: boolean): void {
-  const hint = 'felhom-agent config schema shows every key.';
-  const document = {
-    schema: 'felhom.status/1',
-    configured: false,
-    config: file,
-    attention: [{ message: 'not configured', hint }],
-  } as const;
-  context.reporter.result(document, () => `felhom-agent is not configured: there is no ${file}\n  ${hint}`);
-  if (check) context.setExit(failures.attention.exit);
+/** An agent that nobody has set up yet neglects nothing: 0, with `--check` too, as in the controller. */
+function notConfigured(context: CommandContext, file: string): void {
+  const document = { schema: 'felhom.status/1', configured: false, config: file, attention: [] } as const;
+  context.reporter.result(document, () =>
+    [
+      `felhom-agent is not configured: there is no ${file}`,
+      '  Write one that names the node and its token; felhom-agent config schema tells every key.',
+    ].join('\n'),
+  );
 }
 
 async function describe(places: Places, glance: Glance, more: readonly Attention[]): Promise<Status> {

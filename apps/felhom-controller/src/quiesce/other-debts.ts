@@ -18,7 +18,8 @@ export interface OtherDebts {
 }
 
 export interface OtherDebt {
-  stack: string;
+  /** Null: the proof cannot be read, it may be any. */
+  stack: string | null;
   /** Wall clock: by when its holder meant to be done. */
   deadlineMs: number;
   /** The engine on which it stands, so that the run lock can be taken while docker does not answer. */

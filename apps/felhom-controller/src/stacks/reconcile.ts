@@ -97,7 +97,12 @@ async function underLock(
 ): Promise<StackEnd[]> {
   const [containers, bootId, before] = [await ports.engine.list(), await ports.boot(), await ports.memory.read()];
   const wentDown = wentDownWithGuest(before, bootId);
-  const plans = planStarts({ declared, containers, untouchable: await untouchable(ports, recovered), wentDown });
+  const plans = planStarts({
+    declared,
+    containers,
+    untouchable: await untouchable(ports, declared, recovered),
+    wentDown,
+  });
   const debts = plans.flatMap(({ verdict }) =>
     verdict.kind === 'start' ? verdict.containers.map((container) => toStart(toDebt(container, containers, ''))) : [],
   );
@@ -142,14 +147,23 @@ function toStart(debt: Debt): Debt {
   return { ...debt, compose_files: [] };
 }
 
-async function untouchable(ports: ReconcilePorts, recovered: RecoverEnd): Promise<Map<string, string>> {
+async function untouchable(
+  ports: ReconcilePorts,
+  declared: readonly DeclaredStack[],
+  recovered: RecoverEnd,
+): Promise<Map<string, string>> {
   const why = new Map<string, string>();
   for (const [stack, reason] of await ports.holds()) why.set(stack, `it is held: ${reason}`);
   const read = await ports.markers.read();
   const marked = read.kind === 'present' ? read.value.debts.map(stackOf) : [];
   for (const stack of [...marked, ...recovered.owed.map((each) => each.stack)])
     why.set(stack, 'recovery owes it a start');
-  for (const { stack } of await otherDebtsOwed(ports)) why.set(stack, 'an upgrade or a restore of it is under way');
+  for (const { stack } of await otherDebtsOwed(ports)) {
+    if (stack !== null) why.set(stack, 'an upgrade or a restore of it is under way');
+    else
+      for (const { name } of declared)
+        why.set(name, 'an upgrade or a restore was cut off, of which stack cannot be read');
+  }
   return why;
 }
 

@@ -15,7 +15,7 @@ export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): Ot
     owed: async () => {
       const read = await ports.debts.read();
       if (read.kind === 'absent') return null;
-      if (read.kind !== 'present') return { stack: 'unknown', deadlineMs: 0, engineId: null };
+      if (read.kind !== 'present') return { stack: null, deadlineMs: 0, engineId: null };
       const { stack, deadline_at_ms: deadlineMs, engine_id: engineId } = read.value;
       return { stack, deadlineMs, engineId };
     },

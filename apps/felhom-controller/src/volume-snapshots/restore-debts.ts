@@ -18,7 +18,7 @@ export function restoreDebts(ports: SettlePorts): OtherDebts {
     owed: async () => {
       const read = await ports.debts.read();
       if (read.kind === 'absent') return null;
-      if (read.kind !== 'present') return { stack: 'a stack', deadlineMs: 0, engineId: null };
+      if (read.kind !== 'present') return { stack: null, deadlineMs: 0, engineId: null };
       // It has nothing of its own down, so nobody need be ended for it: what a dead one left running is waited for.
       return { stack: read.value.stack, deadlineMs: read.value.begun_at_ms, engineId: read.value.engine_id };
     },

@@ -1,4 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import { otherDebtsOwed } from '../quiesce/other-debts.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { owesStack } from './owes-stack.ts';
@@ -48,12 +49,23 @@ export async function restoreRun(
   });
 }
 
-/** Containers that recovery is about to start must not meet data that is being exchanged. */
-async function requireNothingOwed({ markers }: RunPorts, stack: string): Promise<void> {
-  const read = await markers.read();
-  if (read.kind === 'absent' || (read.kind === 'present' && !owesStack(read.value, stack))) return;
+/**
+ * Containers that recovery is about to start must not meet data that is being exchanged, nor must what recovery is about to
+ * put back for an upgrade lie over what a person has put back meanwhile.
+ */
+async function requireNothingOwed(ports: RunPorts, stack: string): Promise<void> {
+  const read = await ports.markers.read();
+  const owesStart = read.kind === 'present' ? owesStack(read.value, stack) : read.kind !== 'absent';
+  if (owesStart) {
+    throw new Failure('busy', {
+      message: `an interrupted run still owes ${stack} a start. Nothing was touched`,
+      hint: `Settle it first: felhom-controller recover. Then stop the stack: docker compose -p ${stack} stop`,
+    });
+  }
+  const others = await otherDebtsOwed(ports);
+  if (others.every((other) => other.stack !== null && other.stack !== stack)) return;
   throw new Failure('busy', {
-    message: `an interrupted run still owes ${stack} a start. Nothing was touched`,
-    hint: `Settle it first: felhom-controller recover. Then stop the stack: docker compose -p ${stack} stop`,
+    message: `an upgrade or a restore of ${stack} was cut off and has not come to its end yet. Nothing was touched`,
+    hint: `Settle it first: felhom-controller recover. What it waits for: felhom-controller upgrade status ${stack}`,
   });
 }
