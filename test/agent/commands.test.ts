@@ -1,7 +1,10 @@
-import { chmod, chown, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentApi } from '@felhom/guest-api/agent-api.ts';
 import { afterEach, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { startInBackground } from '../lab/process.ts';
+import { agentProgram } from '../lab/programs.ts';
 import { type Host, openHost } from './host.ts';
 import { followUntil, goodReport, isOver, orderFault, until } from './rig.ts';
 
@@ -48,6 +51,22 @@ describe('without a configuration', () => {
 });
 
 describe('backup now', () => {
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('ended by %s exits %i and leaves its job to serve', async (signal, code) => {
+    const of = await openHost();
+    host = of;
+    await of.adopt(101);
+    await of.serve();
+    const args = [agentProgram, '--config', of.config, 'backup', 'now', '101'];
+    const command = startInBackground(process.execPath, args, { logFile: join(of.folder, 'now.log') });
+    await until('it follows the job', () => command.output().includes('its controller is asked'));
+    command.child.kill(signal);
+    expect(await command.ended).toMatchObject({ code });
+    expect((await of.run('status', '--json')).json).toMatchObject({ jobs: [{ vmid: 101 }] });
+  });
+
   it('asks the controller, follows the job and prints what came of it', async () => {
     const of = await openHost();
     host = of;
@@ -249,6 +268,18 @@ describe('status and config', () => {
     const end = await host.run('config', 'check');
     expect(end.code).toBe(2);
     expect(end.stderr).toMatch(/agent\.yaml:\d+:1: socet: unknown key, did you mean socket\?/);
+  });
+
+  it('is not in order while the token for Proxmox VE cannot be used', async () => {
+    host = await openHost();
+    expect((await host.run('config', 'check')).code).toBe(0);
+    const { pve } = parse(await readFile(host.config, 'utf8')) as { pve: { token_file: string } };
+    await chmod(pve.token_file, 0o644);
+    const open = await host.run('config', 'check');
+    expect([open.code, open.stderr]).toEqual([2, expect.stringMatching(/others may read .*\n {2}Run: chmod 600 /)]);
+    await rm(pve.token_file);
+    const gone = await host.run('config', 'check');
+    expect([gone.code, gone.stderr]).toEqual([2, expect.stringMatching(/cannot be read: .*ENOENT/)]);
   });
 
   it('keeps the socket to root, and the key and every state file to itself', async () => {

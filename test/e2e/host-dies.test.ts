@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { backUp, runningContainers } from '../lab/backup.ts';
@@ -92,38 +92,81 @@ describe('the hook killed with kill -9', () => {
     expect(code).toBe(3);
   });
 
-  describe.each([
-    'job-init',
-    'job-start',
-    'backup-start',
-    'pre-stop',
-    'pre-restart',
-    'post-restart',
-    'backup-end',
-    'log-end',
-    'job-end',
-  ])('before it could say %s', (phase) => {
-    beforeEach(async () => await dieIn(phase));
-    afterEach(async () => await dieIn('no phase'));
+  it('while it holds the archive back: the apps come back, and it is not called a good backup', async () => {
+    const controller = await runToStep(lab, 'starting');
+    const [hook] = await waitUntil('the hook waits for the apps', async () => {
+      const found = await waitingHooks('pre-restart');
+      return found.length > 0 && found;
+    });
+    process.kill(hook ?? 0, 'SIGKILL');
+    const { code } = await controller.ended;
+    expect(await standing()).toEqual(allIsWell);
+    expect(code).toBe(3);
+  });
+
+  describe.each<[string, Death]>([
+    ...successPhases.map((phase): [string, Death] => [`before it could say ${phase}`, { phases: [phase] }]),
+    // These two are called only where something else failed.
+    ['before it could say backup-abort', { phases: ['backup-abort'], fault: 'fail_snapshot' }],
+    ['before it could say job-abort', { phases: ['job-start', 'job-abort'] }],
+    // The agent has heard it, vzdump takes it for failed.
+    ...(['backup-start', 'pre-stop', 'pre-restart', 'backup-end'] as const).map((phase): [string, Death] => [
+      `after it had said ${phase}`,
+      { phases: [phase], afterwards: true },
+    ]),
+  ])('%s', (_name, death) => {
+    beforeEach(async () => await dieIn(death));
+    afterEach(async () => await dieIn({ phases: [] }));
 
     it('leaves nothing down and nothing owed', async () => {
+      if (death.fault !== undefined) await lab.order({ fault: death.fault });
       const { result } = await backUp(lab);
       expect(await standing()).toEqual(allIsWell);
       await waitUntilNoJob(lab);
+      expect(await deaths()).toEqual(death.phases);
       expect(result.owed).toEqual([]);
       // What was captured without the agent's knowledge is never called more than it was seen to be.
       if (result.outcome !== 'done') expect(result.error).not.toBeNull();
+      if (death.fault !== undefined) expect(result.outcome).toBe('failed');
     });
   });
 
   it('and the next backup is as good as the first', async () => {
-    await dieIn('no phase');
     expect((await backUp(lab)).result).toMatchObject({ outcome: 'done', grade: 'app-consistent', error: null });
   });
 });
 
-/** Puts a hook in place of ours that dies in `phase` and is ours in every other. */
-async function dieIn(phase: string): Promise<void> {
+/** The phases in which vzdump calls the hook in a backup that succeeds. */
+const successPhases = [
+  'job-init',
+  'job-start',
+  'backup-start',
+  'pre-stop',
+  'pre-restart',
+  'post-restart',
+  'backup-end',
+  'log-end',
+  'job-end',
+];
+
+/** How a hook is to die: before it says anything in one of these phases, or after it has said it. */
+interface Death {
+  phases: readonly string[];
+  afterwards?: boolean;
+  /** Ordered first. */
+  fault?: 'fail_snapshot';
+}
+
+const diary = (): string => join(lab.folder, 'host/deaths');
+
+/** The phases in which the hook has died since `dieIn`. */
+async function deaths(): Promise<string[]> {
+  const text = await readFile(diary(), 'utf8').catch(() => ''); // None died.
+  return text.split('\n').filter((line) => line !== '');
+}
+
+/** Puts a hook in place of ours that dies as told and is ours otherwise. */
+async function dieIn({ phases, afterwards = false }: Death): Promise<void> {
   const host = join(lab.folder, 'host');
   const hook = join(host, 'felhom-vzdump-hook');
   const real = join(host, 'real');
@@ -131,6 +174,16 @@ async function dieIn(phase: string): Promise<void> {
     await mkdir(real);
     for (const name of ['felhom-vzdump-hook', 'hook.conf']) await rename(join(host, name), join(real, name));
   }
-  const script = `#!/bin/sh\n[ "$1" = "${phase}" ] && kill -KILL $$\nexec ${real}/felhom-vzdump-hook "$@"\n`;
-  await writeFile(hook, script, { mode: 0o755 });
+  await rm(diary(), { force: true });
+  // A hook that is a child of the one that dies must still name the worker that called.
+  const [ours, asChild] = [join(real, 'felhom-vzdump-hook'), join(real, 'as-child')];
+  await writeFile(asChild, (await readFile(ours, 'utf8')).replaceAll('$PPID', '$WORKER'), { mode: 0o755 });
+  const speak = afterwards ? `WORKER=$PPID ${asChild} "$@"; ` : '';
+  const script = [
+    '#!/bin/sh',
+    `case " ${phases.join(' ')} " in *" $1 "*) ${speak}echo "$1" >>${diary()}; kill -KILL $$;; esac`,
+    `exec ${ours} "$@"`,
+    '',
+  ];
+  await writeFile(hook, script.join('\n'), { mode: 0o755 });
 }

@@ -41,6 +41,7 @@ export function buildProgram(options: ProgramOptions): Command {
 const exitCodes = `
 Exit codes:
   0 done   1 a bug of ours   2 usage or configuration   3 the backup or a guest failed, apps are running
-  4 guests are not as declared (--detailed-exitcode)   5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
+  4 guests are not as declared (--detailed-exitcode)   5 done, but less than asked (crash-consistent)
+  6 status --check: something needs attention
   10 no serve on the socket, or PVE unreachable   11 busy   12 refused   13 refused by policy
   130/143 interrupted; a job under way goes on`;

@@ -38,7 +38,8 @@ const exitCodes = `
 Exit codes:
   0 done   1 a bug of ours   2 usage or configuration   3 the backup failed, apps are running
   5 done, but less than asked (crash-consistent)   6 status --check: something needs attention
-  10 agent or docker unreachable   11 busy: another run   12 refused   13 refused by policy, or a restored copy
+  10 agent or docker unreachable   11 busy: another run   12 refused
+  13 refused by policy, or a restored copy
   20 APPS ARE DOWN and could not be brought back   130/143 interrupted, apps are running`;
 
 type ContextOf = () => CommandContext;

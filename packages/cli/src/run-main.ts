@@ -58,6 +58,7 @@ function prepare(command: Command, outputs: { stdout: Output; stderr: Output }):
     writeErr: (text) => outputs.stderr.write(text),
     // A fixed width: Node's own stream, which knows the terminal's, costs more than the rest of --help.
     getOutHelpWidth: () => helpColumns,
+    getErrHelpWidth: () => helpColumns,
     getOutHasColors: () => false,
   });
   for (const child of command.commands) prepare(child, outputs);

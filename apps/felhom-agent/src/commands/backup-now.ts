@@ -1,6 +1,6 @@
 import { createProgress } from '@felhom/cli/progress.ts';
 import { formatElapsed } from '@felhom/cli/quantity.ts';
-import { type SignalWatch, watchSignals } from '@felhom/cli/signals.ts';
+import { Interruption, type SignalWatch, watchSignals } from '@felhom/cli/signals.ts';
 import { jobStatus } from '@felhom/guest-api/schema.ts';
 import { Failure, failures, worstExit } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
@@ -80,8 +80,12 @@ export async function backupNow(context: CommandContext, options: BackupNowOptio
     : started.map((each) => startedRow(each));
   context.reporter.result({ schema: 'felhom.backup/1', backups: rows }, () => text(rows));
   const exits = rows.map(exitOf);
-  if (signals.stop.aborted) exits.push(130);
+  if (signals.stop.aborted) exits.push(failures[endedBy(signals)].exit);
   context.setExit(worstExit(exits));
+}
+
+function endedBy({ stop }: SignalWatch): 'interrupted' | 'terminated' {
+  return stop.reason instanceof Interruption && stop.reason.signal === 'SIGINT' ? 'interrupted' : 'terminated';
 }
 
 function checkOptions(options: BackupNowOptions): void {

@@ -11,6 +11,7 @@ export async function configCommand(context: CommandContext, verb: 'check' | 'sh
   const { file, config, guests } = loaded;
   if (verb === 'check') {
     refuseProblems(loaded);
+    await checkToken(config);
     const vmids = [...guests.keys()];
     return context.reporter.result(
       { schema: 'felhom.config-check/1', file, ok: true, guests: vmids } as const,
@@ -19,6 +20,16 @@ export async function configCommand(context: CommandContext, verb: 'check' | 'sh
   }
   const shown = { config, guests: [...guests.values()] };
   context.reporter.result({ schema: 'felhom.config/1', file, ...shown } as const, () => JSON.stringify(shown, null, 2));
+}
+
+/** As serve will read it: by the owner of the state folder. */
+async function checkToken({ state, pve }: Loaded['config']): Promise<void> {
+  const [{ becomeOwnerOf }, { readSecretFile }] = await Promise.all([
+    import('../own-state.ts'),
+    import('@felhom/cli/secret-file.ts'),
+  ]);
+  await becomeOwnerOf(state);
+  await readSecretFile(pve.token_file, 'the token for Proxmox VE');
 }
 
 function refuseProblems({ problems }: Loaded): void {

@@ -1,6 +1,13 @@
 import type { Command } from 'commander';
 import { type ContextOf, example, oneVmid, vmidList } from './words.ts';
 
+const backupNowHelp = `
+The controller of each guest stops its apps for the moment of the snapshot. Where none takes the request
+within bounds.operator_claim (2m), and with --without-quiesce, the backup is crash-consistent (exit 5).
+Window and interval of the policy do not count. Ctrl-C leaves the jobs to serve: backup status tells how
+they go on, backup cancel ends one.
+${example('felhom-agent backup now 101\n  felhom-agent backup now --due --json')}`;
+
 export function addBackup(program: Command, context: ContextOf): void {
   const backup = program.command('backup').description('take backups, and look at them');
   backup
@@ -12,7 +19,7 @@ export function addBackup(program: Command, context: ContextOf): void {
     .option('--without-quiesce', 'ask no controller: crash-consistent')
     .option('--storage <name>', "one of the guest's backup storages (default: the most overdue)")
     .option('--no-wait', 'return the job ids and leave the jobs to serve')
-    .addHelpText('after', example('felhom-agent backup now 101\n  felhom-agent backup now --due --json'))
+    .addHelpText('after', backupNowHelp)
     .action(
       async (
         vmids: number[],

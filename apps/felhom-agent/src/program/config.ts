@@ -7,7 +7,10 @@ export function addConfig(program: Command, context: ContextOf): void {
     config
       .command(verb)
       .description(
-        { check: 'read the files and name every mistake', show: 'print what is in force, defaults included' }[verb],
+        {
+          check: 'read the files and the token, and name every mistake',
+          show: 'print what is in force, defaults included',
+        }[verb],
       )
       .addHelpText('after', example(`felhom-agent config ${verb}`))
       .action(async () => {
