@@ -159,6 +159,7 @@ export async function simulateCreate(at: SnapshotWorld, point: CrashPoint | null
 const nothingOwed: OtherDebts = {
   owed: async () => null,
   settle: async () => ({ started: [], owed: [], failure: null }),
+  sweep: async () => undefined,
   forgive: async () => false,
 };
 

@@ -32,7 +32,12 @@ beforeEach(() => {
 });
 
 async function pass(holds: [string, string][] = [], owed: OtherDebt | null = null): Promise<ReconcileEnd> {
-  const unpaid = { owed: async () => owed, settle: async () => nothingPaid, forgive: async () => false };
+  const unpaid = {
+    owed: async () => owed,
+    settle: async () => nothingPaid,
+    sweep: async () => undefined,
+    forgive: async () => false,
+  };
   const ports = {
     ...newProcess(world, null).ports,
     otherDebts: [unpaid],
