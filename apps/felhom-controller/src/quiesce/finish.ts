@@ -20,7 +20,7 @@ export async function finish(
   const wait = run.options.wait && run.owedBefore.length + (sofar.up?.owed.length ?? 0) === 0;
   const notWaited: { outcome: RunResult['outcome']; failure: null } = { outcome: 'running', failure: null };
   const [followed, health] = await Promise.all([
-    wait ? followJob(run, watch) : notWaited,
+    wait ? followJob(run, watch, sofar.gradeReason) : notWaited,
     sofar.up === null || !wait
       ? null
       : watchHealth({ engine, clock }, sofar.up.paid, run.options.bounds, run.options.stop),

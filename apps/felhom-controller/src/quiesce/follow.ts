@@ -9,8 +9,8 @@ export interface FollowEnd {
   failure: Failure | null;
 }
 
-/** Follows the job, with the apps up, to its end or to the end of our patience. */
-export async function followJob(run: Run, watch: JobWatch): Promise<FollowEnd> {
+/** Follows the job, with the apps up, to its end or to the end of our patience. `early`: why they came back before the proof. */
+export async function followJob(run: Run, watch: JobWatch, early: string | null): Promise<FollowEnd> {
   const { options, ports } = run;
   const { clock } = ports;
   const enough = new AbortController();
@@ -22,10 +22,10 @@ export async function followJob(run: Run, watch: JobWatch): Promise<FollowEnd> {
   const signal = AbortSignal.any([options.stop, enough.signal]);
   const view = await watch.until((each) => each.lost !== null || isTerminal(each.status) || isSilent(each), signal);
   over.abort();
-  return judgeFollow(run, view);
+  return judgeFollow(run, view, early);
 }
 
-function judgeFollow(run: Run, view: JobView): FollowEnd {
+function judgeFollow(run: Run, view: JobView, early: string | null): FollowEnd {
   const id = run.jobId ?? '';
   const phase = view.status?.phase;
   if (phase === 'done') return { outcome: 'done', failure: null };
@@ -36,7 +36,8 @@ function judgeFollow(run: Run, view: JobView): FollowEnd {
   }
   if (phase === 'failed' || phase === 'cancelled') {
     const error = view.status?.error;
-    const message = `${error?.message ?? `the backup was ${phase}`}; the apps are running`;
+    const why = early === null ? '' : `: ${early}`;
+    const message = `${error?.message ?? `the backup was ${phase}${why}`}; the apps are running`;
     const failure = new Failure('backup_failed', {
       message,
       hint: error?.hint ?? 'Look at the job on the host: felhom-agent backup status',

@@ -35,7 +35,9 @@ export function judgeGrade(evidence: GradeEvidence): { grade: Grade; reason: str
     ...(evidence.resumedEarly === null
       ? []
       : [`the apps came back before the snapshot was proven: ${evidence.resumedEarly}`]),
-    ...(evidence.hostDegraded === null ? [] : [evidence.hostDegraded]),
+    ...(evidence.hostDegraded === null || evidence.hostDegraded === evidence.resumedEarly
+      ? []
+      : [evidence.hostDegraded]),
     ...(evidence.unlooked ? ['docker did not say whether the apps were down'] : []),
     ...evidence.stops.flatMap(stopReason),
     ...evidence.startedMeanwhile.map((name) => `${name} was started between the stop and the snapshot`),
