@@ -70,7 +70,9 @@ const agent = z.strictObject({
 export const configSchema = z.strictObject({
   agents: z.array(agent).max(64).default([]).describe('the agents that may have this guest, tried in order'),
   token_file: absolutePath.default('/etc/felhom/token').describe("holds this guest's token, readable by root alone"),
-  state_dir: absolutePath.default(defaultStateDir).describe('marker, run history, generation'),
+  state_dir: absolutePath
+    .default(defaultStateDir)
+    .describe('marker, run history, generation; elsewhere, the units want a drop-in: config check tells it'),
   run_dir: absolutePath.default(defaultRunDir).describe('the run lock'),
   unit_dir: absolutePath.default('/etc/systemd/system').describe('where missing companion units are written'),
   grade: z

@@ -157,7 +157,14 @@ describe('what goes wrong', () => {
 
 describe('the configuration commands', () => {
   it('tell that a good file is good, and what is in force', async () => {
-    expect(await run(`config check --config ${good}`)).toEqual({ exit: 0, stdout: '/F/good.yaml: fine\n', stderr: '' });
+    const checked = await run(`config check --config ${good}`);
+    expect(checked).toMatchObject({ exit: 0, stderr: '' });
+    // The state of this test lies where no unit of systemd looks.
+    expect(checked.stdout).toMatch(
+      /^\/F\/good\.yaml: fine\nnote: .*\n.*\n.*\n {2}ConditionDirectoryNotEmpty=\/F\/state\/debts\n$/,
+    );
+    const usual = await run(`config check --config ${good} --state-dir /var/lib/felhom`);
+    expect(usual.stdout).toBe('/F/good.yaml: fine\n');
     const shown = await run(`config show --config ${good} --json`);
     expect(JSON.parse(shown.stdout)).toMatchObject({
       schema: 'felhom.config/1',

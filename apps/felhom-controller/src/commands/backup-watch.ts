@@ -5,7 +5,8 @@ import type { DueAnswer } from '@felhom/guest-api/schema.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { type LoadedConfig, loadExistingConfig, locateConfig } from '../config.ts';
 import { completeRuns } from '../history/complete-runs.ts';
-import { clock, openAgent, openHistory, openMarkers } from '../wiring.ts';
+import { namesIn } from '../state/quick-files.ts';
+import { clock, debtsFolder, openAgent, openHistory } from '../wiring.ts';
 import { dueText } from './backup-due.ts';
 import type { CommandContext } from './context.ts';
 import { runOneBackup } from './run-backup.ts';
@@ -47,8 +48,9 @@ export async function watch(context: CommandContext, { once }: { once: boolean }
 
 /** What a dead run left behind comes back before anything new is asked for. */
 async function settleLeftDebts({ context, loaded, log, signals, agent }: Watch): Promise<void> {
-  if ((await openMarkers(loaded.config).read()).kind === 'absent') return;
   try {
+    // Every kind of debt is a file in this folder.
+    if (namesIn(debtsFolder(loaded.config.state_dir)).length === 0) return;
     const end = await settleDebts({ context, loaded, log, stop: signals.stop, agent, forgive: null });
     if (end.failure !== null) log.error(end.failure.message, { hint: end.failure.hint });
   } catch (error) {

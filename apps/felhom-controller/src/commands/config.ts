@@ -1,6 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { configSchema, loadConfig, locateConfig, showConfig } from '../config.ts';
+import { type Config, configSchema, loadConfig, locateConfig, showConfig } from '../config.ts';
+import { defaultStateDir } from '../state/places.ts';
 import type { CommandContext } from './context.ts';
 
 /** `config check`: the file, and the token that it names. */
@@ -20,7 +21,20 @@ export async function check({ reporter, flags, env }: CommandContext): Promise<v
   }
   const { readSecretFile } = await import('@felhom/cli/secret-file.ts');
   await readSecretFile(config.token_file, "this guest's token");
-  reporter.result({ schema: 'felhom.config-check/1', file, ok: true }, () => `${file}: fine`);
+  const notes = notesOn(config);
+  reporter.result({ schema: 'felhom.config-check/1', file, ok: true, notes }, () =>
+    [`${file}: fine`, ...notes.map((note) => `note: ${note}`)].join('\n'),
+  );
+}
+
+/** What is no mistake, and yet must be known: units of systemd cannot read our configuration. */
+function notesOn({ state_dir: stateDir }: Config): string[] {
+  if (stateDir === defaultStateDir) return [];
+  return [
+    `timer and boot service look at ${defaultStateDir}/debts alone, and state_dir is ${stateDir}. ` +
+      'For felhom-controller-recover.service and felhom-controller-boot.service type: systemctl edit UNIT, with\n' +
+      `  [Unit]\n  ConditionDirectoryNotEmpty=\n  ConditionDirectoryNotEmpty=${stateDir}/debts`,
+  ];
 }
 
 /** `config show`: what is in force, as a file that would say it. */
