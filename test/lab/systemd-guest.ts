@@ -1,29 +1,21 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import type { Lab } from './lab.ts';
-import { must, type RunEnd, run } from './process.ts';
-import { controllerProgram, repository } from './programs.ts';
+import { must } from './process.ts';
+import { controllerProgram } from './programs.ts';
+import { makeSystemdContainer, type SystemdContainer } from './systemd-container.ts';
 import { waitUntil } from './wait-until.ts';
 
 /*
- * The guest's own system: systemd as PID 1 in a container of the machine's engine, with the controller and its units
- * installed as the package would, and the lab's engine as the guest's docker.
+ * The guest's own system, with the controller and its units installed, and the lab's engine as the guest's docker.
  *
  * - `docker.service` is a unit of the test that waits until the lab's engine answers.
  * - /etc/felhom and /var/lib/felhom are the folders on the guest's disk, so they are in every backup.
  * - A boot of the guest is a start of engine and container together: `boot`; `powerOff` ends both.
  */
 
-const image = 'felhom/debian:test';
-
-export interface SystemdGuest {
-  name: string;
-  /** Runs a program in the guest. */
-  exec(...command: string[]): Promise<RunEnd>;
-  /** The same; throws unless it ends 0. */
-  mustExec(...command: string[]): Promise<string>;
+export interface SystemdGuest extends Pick<SystemdContainer, 'name' | 'exec' | 'mustExec' | 'journal' | 'destroy'> {
   /** Starts engine and system, and waits until systemd has finished booting. */
   boot(): Promise<void>;
   /** `systemctl poweroff`, as a shutdown task of the host does; then the engine is ended too. */
@@ -32,8 +24,6 @@ export interface SystemdGuest {
   cutPower(): Promise<void>;
   /** The pid of a unit's main process as the guest sees it. */
   mainPid(unit: string): Promise<number>;
-  journal(unit: string): Promise<string>;
-  destroy(): Promise<void>;
 }
 
 const units = [
@@ -46,31 +36,33 @@ const units = [
 
 /** Makes the system of a lab's guest; `boot` starts it. `enabled`: which of our units are enabled. */
 export async function makeSystemdGuest(lab: Lab, enabled: readonly string[]): Promise<SystemdGuest> {
-  const name = `felhom-guest-${randomUUID()}`;
   const etc = join(lab.folder, 'guest-etc');
+  const root = join(lab.folder, 'guest-root');
   await writeConfiguration(lab, etc);
-  await must('docker', ['create', '--name', name, ...containerFlags(lab, etc), image, '/sbin/init']);
-  const exec = async (...command: string[]): Promise<RunEnd> => await run('docker', ['exec', name, ...command]);
-  const mustExec = async (...command: string[]): Promise<string> => await must('docker', ['exec', name, ...command]);
-  await install(lab, name, enabled);
-
-  const guest: SystemdGuest = {
+  await installDocker(lab, root);
+  const system = await makeSystemdContainer({
+    hostname: 'docker1',
+    root,
+    units,
+    enabled: ['docker.service', ...enabled],
+    volumes: [
+      // The same path inside and outside: what Compose recorded about a project must be true in both.
+      `${lab.folder}:${lab.folder}`,
+      `${etc}:/etc/felhom:ro`,
+      `${join(lab.guest, 'var/lib/felhom')}:/var/lib/felhom`,
+      `${dirname(controllerProgram)}:/usr/lib/felhom-controller:ro`,
+    ],
+  });
+  const { name, exec, mustExec, journal, destroy } = system;
+  return {
     name,
     exec,
     mustExec,
+    journal,
+    destroy,
     boot: async () => {
       if (!(await lab.engine.isUp())) await lab.engine.start();
-      await must('docker', ['start', name]);
-      await waitUntil(
-        'the guest has booted',
-        async () => {
-          const state = (await exec('systemctl', 'is-system-running')).stdout.trim();
-          if (state === 'degraded')
-            throw new Error(`a unit failed at boot:\n${(await exec('systemctl', '--failed')).stdout}`);
-          return state === 'running';
-        },
-        { boundMs: 60_000 },
-      );
+      await system.start();
     },
     powerOff: async () => {
       await exec('systemctl', 'poweroff');
@@ -85,12 +77,8 @@ export async function makeSystemdGuest(lab: Lab, enabled: readonly string[]): Pr
       await must('docker', ['kill', name]);
       await lab.engine.powerCut();
     },
-    mainPid: async (unit) =>
-      Number((await mustExec('systemctl', 'show', '--property', 'MainPID', '--value', unit)).trim()),
-    journal: async (unit) => (await exec('journalctl', '--no-pager', '--unit', unit)).stdout,
-    destroy: async () => void (await run('docker', ['rm', '--force', '--volumes', name])),
+    mainPid: async (unit) => Number((await system.show(unit, 'MainPID'))['MainPID']),
   };
-  return guest;
 }
 
 /** The lab's configuration of the controller, with the places that the units know. */
@@ -102,52 +90,18 @@ async function writeConfiguration(lab: Lab, etc: string): Promise<void> {
   await writeFile(join(etc, 'controller.yaml'), stringify({ ...config, ...places }), { mode: 0o600 });
 }
 
-function containerFlags(lab: Lab, etc: string): string[] {
-  const flags = {
-    system: ['--hostname', 'docker1', '--env', 'container=docker', '--stop-signal', 'SIGRTMIN+3', '--network', 'host'],
-    rights: ['--cap-add', 'SYS_ADMIN', '--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],
-    places: ['--volume', '/sys/fs/cgroup:/sys/fs/cgroup', '--cgroupns', 'host', '--tmpfs', '/run', '--tmpfs', '/tmp'],
-    // The same path inside and outside: what Compose recorded about a project must be true in both.
-    lab: ['--volume', `${lab.folder}:${lab.folder}`, '--volume', `${etc}:/etc/felhom:ro`],
-    state: ['--volume', `${join(lab.guest, 'var/lib/felhom')}:/var/lib/felhom`],
-    program: ['--volume', `${dirname(controllerProgram)}:/usr/lib/felhom-controller:ro`],
-  };
-  return Object.values(flags).flat();
-}
-
-/** Node, docker and our program where the units expect them; the units; what of them is enabled. */
-async function install(lab: Lab, name: string, enabled: readonly string[]): Promise<void> {
-  const root = join(lab.folder, 'guest-root');
+/** docker and our program where the units expect them, and a unit that stands for the guest's engine. */
+async function installDocker(lab: Lab, root: string): Promise<void> {
   for (const folder of ['usr/bin', 'usr/local/bin', 'etc/systemd/system'])
     await mkdir(join(root, folder), { recursive: true });
-  const programs = [
-    [await realpath(process.execPath), 'usr/local/bin/node'],
-    [(await must('sh', ['-c', 'readlink -f "$(command -v docker)"'])).trim(), 'usr/local/bin/docker'],
-  ] as const;
-  for (const [from, to] of programs) await must('cp', [from, join(root, to)]);
+  const docker = (await must('sh', ['-c', 'readlink -f "$(command -v docker)"'])).trim();
+  await must('cp', [docker, join(root, 'usr/local/bin/docker')]);
   await must('ln', [
     '-sfn',
     '/usr/lib/felhom-controller/felhom-controller.js',
     join(root, 'usr/bin/felhom-controller'),
   ]);
-  for (const unit of units)
-    await must('cp', [join(repository, 'packaging/systemd', unit), join(root, 'etc/systemd/system')]);
   await writeFile(join(root, 'etc/systemd/system/docker.service'), dockerUnit(lab.engine.socket));
-  await writeFile(join(root, 'etc/machine-id'), `${randomUUID().replaceAll('-', '')}\n`);
-  await must('ln', ['-sfn', '/dev/null', join(root, 'etc/systemd/system/systemd-firstboot.service')]);
-  await enable(root, ['docker.service', ...enabled]);
-  await must('docker', ['cp', `${root}/.`, `${name}:/`]);
-}
-
-async function enable(root: string, wanted: readonly string[]): Promise<void> {
-  for (const unit of wanted) {
-    const text = await readFile(join(root, 'etc/systemd/system', unit), 'utf8');
-    const target = /^WantedBy=(\S+)$/m.exec(text)?.[1];
-    if (target === undefined) throw new Error(`${unit} says nothing of who wants it: it cannot be enabled`);
-    const wants = join(root, 'etc/systemd/system', `${target}.wants`);
-    await mkdir(wants, { recursive: true });
-    await must('ln', ['-sfn', `../${unit}`, join(wants, unit)]);
-  }
 }
 
 /** Stands for the guest's docker.service: active once the lab's engine answers at the usual place. */
