@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readConfigText } from '@felhom/cli/config-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
+import { inParallel } from '../reconcile/in-parallel.ts';
 import type { DesiredProblem } from '../reconcile/model.ts';
 import {
   type GuestDocuments,
@@ -77,13 +78,7 @@ function unreadable(path: string, cause: unknown): Failure {
 
 async function readFolder(folder: string, read: ReadText): Promise<Texts> {
   const names = (await readdir(folder)).filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).toSorted();
-  const outcomes: (GuestText | DesiredProblem)[] = [];
-  for (let from = 0; from < names.length; from += filesAtATime)
-    outcomes.push(
-      ...(await Promise.all(
-        names.slice(from, from + filesAtATime).map(async (name) => await readOne(folder, name, read)),
-      )),
-    );
+  const outcomes = await inParallel(names, filesAtATime, async (name) => await readOne(folder, name, read));
   return {
     texts: outcomes.filter((outcome) => 'text' in outcome),
     problems: outcomes.filter((outcome) => 'message' in outcome),
