@@ -30,15 +30,15 @@ export interface MemoryDisk {
   portrait(folder: string): string[];
   /** Paths below a folder. */
   paths(folder: string): string[];
-  /** How many of the next renames fail. */
-  failures: { renames: number; after: number; unpacks: number; captures: number };
+  /** How many of the next renames fail, `after` so many; a removal that fails has removed a part. */
+  failures: { renames: number; after: number; unpacks: number; captures: number; removals: number };
   freeBytes: number;
 }
 
 export function memoryDisk(): MemoryDisk {
   const root: Node = { kind: 'folder', children: new Map(), attributes: 'root' };
   const mounts: Mount[] = [{ device: '8:1', path: '/', type: 'ext4', source: '/dev/sda1', readOnly: false }];
-  const failures = { renames: 0, after: 0, unpacks: 0, captures: 0 };
+  const failures = { renames: 0, after: 0, unpacks: 0, captures: 0, removals: 0 };
   let inodes = 0;
   let ids = 0;
 
@@ -101,7 +101,18 @@ export function memoryDisk(): MemoryDisk {
       place(to, node);
     },
     remove: async (path) => {
-      if (find(path) !== null) drop(path);
+      const node = find(path);
+      if (node === null) return;
+      if (failures.removals > 0) {
+        if (failures.after > 0) failures.after -= 1;
+        else {
+          failures.removals -= 1;
+          const [first] = node.kind === 'folder' ? [...node.children.keys()].toSorted() : [];
+          if (first !== undefined) drop(join(path, first));
+          throw systemError('EPERM', path);
+        }
+      }
+      drop(path);
     },
     syncFolder: async (path) => void folderAt(path),
     syncAll: async () => undefined,

@@ -251,6 +251,27 @@ describe('restoring a snapshot', () => {
     },
   );
 
+  it.each([0, 1, 2])(
+    'stays what it is once it is in place, where what it replaced cannot be removed (removal %i fails halfway)',
+    async (after) => {
+      const at = await prepare();
+      Object.assign(at.memory.failures, { removals: 1, after });
+      const { end } = await simulateRestore(at, null);
+      expect(end).toMatchObject({
+        kind: 'restored',
+        restored: { notes: [expect.stringContaining('could not be removed')] },
+      });
+      // In a mount point what is left lies in the data's own folder.
+      const withoutLeftovers = data(at)
+        .split('\n')
+        .filter((line) => !line.startsWith('.felhom-restore'));
+      expect(withoutLeftovers.join('\n')).toBe(oldData);
+      await recoverUntilSettled(at);
+      expect(await judge(at)).toEqual([]);
+      expect(data(at)).toBe(oldData);
+    },
+  );
+
   it('touches nothing while the stack runs, and leaves half of it to recovery once it is down', async () => {
     const at = await prepare();
     const whole = (await simulateRestore(await prepare(), null)).trace;

@@ -37,6 +37,7 @@ export interface VolumeSnapshots {
   /**
    * Puts a snapshot's data back. Verifies everything before it touches anything.
    * @throws Failure `snapshot_damaged`, `stack_running`, `no_space`, `not_found`, `snapshot_impossible`: nothing was touched.
+   * `apps_down`: the data is half exchanged, and only recovery may go on. Anything else: the data is as it was before.
    */
   restore(stack: string, id: string, request: RestoreRequest): Promise<Restored>;
   lastGood(stack: string): Promise<string | null>;
@@ -160,6 +161,8 @@ export interface RestoreRequest {
   trust: 'stack' | 'snapshot';
   /** The run lock: programs that unpack hold it too, so that recovery waits for them. */
   inheritFds: readonly number[];
+  /** What `verify` answered a moment ago: it is not read once more. */
+  verified?: Verified;
   /** Heeded until the swap begins. */
   signal?: AbortSignal;
 }

@@ -2,7 +2,7 @@ import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import type { OtherDebts, OtherSettled } from '../quiesce/other-debts.ts';
 import type { SnapshotPorts } from './ports.ts';
 import type { RestoreDebt } from './restore-debt.ts';
-import { cleanRestore, finishRestore, takeBack } from './restore-steps.ts';
+import { cleanRestore, swapAll, swapAllBack } from './restore-steps.ts';
 import { requireDown } from './seen-down.ts';
 
 type SettlePorts = Pick<SnapshotPorts, 'disk' | 'debts' | 'engine'>;
@@ -54,17 +54,31 @@ async function settle(ports: SettlePorts, warn: (text: string) => void): Promise
 
 async function carryOn(ports: SettlePorts, debt: RestoreDebt): Promise<void> {
   // What is only unpacked, or only left over, may go whoever runs.
-  if (debt.phase !== 'swapping' && debt.phase !== 'undoing') return await cleanRestore(ports, debt);
-  requireDown(debt.stack, await ports.engine.list(), 'finishing its restore');
-  if (debt.phase === 'swapping') await finishRestore(ports, debt);
-  else await takeBack(ports, debt);
+  if (isHalfExchanged(debt)) {
+    requireDown(debt.stack, await ports.engine.list(), 'finishing its restore');
+    if (debt.phase === 'swapping') await swapAll(ports, debt);
+    else await swapAllBack(ports, debt);
+  }
+  await cleanRestore(ports, debt);
+}
+
+function isHalfExchanged({ phase }: RestoreDebt): boolean {
+  return phase === 'swapping' || phase === 'undoing';
 }
 
 function isForward({ phase }: RestoreDebt): boolean {
   return phase === 'swapping' || phase === 'cleaning';
 }
 
-function stuck({ stack }: RestoreDebt, cause: Failure): Failure {
+function stuck(debt: RestoreDebt, cause: Failure): Failure {
+  const { stack } = debt;
+  if (!isHalfExchanged(debt)) {
+    return new Failure('operation_failed', {
+      message: `the data of ${stack} is whole, and what its restore left beside it cannot be removed: ${cause.message}`,
+      hint: `Correct the cause (lsattr, dmesg), then: felhom-controller recover. Or remove it by hand: ${debt.items.map(({ aside }) => aside).join(' ')}`,
+      cause,
+    });
+  }
   return new Failure('operation_failed', {
     message: `the data of ${stack} is half exchanged by a restore that was cut off, and it cannot be finished: ${cause.message}`,
     hint: `Stop the stack (docker compose -p ${stack} stop), correct the cause, then: felhom-controller recover`,

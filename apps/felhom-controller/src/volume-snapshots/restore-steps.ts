@@ -10,11 +10,10 @@ import { swapBack, swapIn } from './swap.ts';
 
 type StepPorts = Pick<SnapshotPorts, 'disk' | 'debts' | 'engine'>;
 
-/** From `swapping` on: everything into place, then the old goes. */
-export async function finishRestore(ports: StepPorts, debt: RestoreDebt): Promise<void> {
+/** From `swapping` on: everything into place. Once it resolves there is no way back: the old may be half removed. */
+export async function swapAll(ports: StepPorts, debt: RestoreDebt): Promise<void> {
   for (const item of debt.items) await swapIn(ports.disk, item);
   await ports.debts.write({ ...debt, phase: 'cleaning' });
-  await cleanRestore(ports, debt);
 }
 
 /** All is in its place, old or new: restart policies come back, what lies beside goes, and the debt with it. */
@@ -29,22 +28,22 @@ export async function undoRestore(ports: StepPorts, debt: RestoreDebt, cause: un
   const undoing: RestoreDebt = { ...debt, phase: 'undoing' };
   try {
     await ports.debts.write(undoing);
-    await takeBack(ports, undoing);
+    await swapAllBack(ports, undoing);
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
-    throw new Failure('operation_failed', {
+    throw new Failure('apps_down', {
       message: `the data of ${debt.stack} is half exchanged, and taking it back failed: ${words}. Do not start the stack`,
       hint: 'Correct the cause (dmesg, df, mount), then: felhom-controller recover',
       cause,
     });
   }
+  await cleanRestore(ports, debt).catch(() => undefined); // The debt stays, and recovery removes what is left.
 }
 
-/** From `undoing` on. */
-export async function takeBack(ports: StepPorts, debt: RestoreDebt): Promise<void> {
+/** From `undoing` on: everything back. */
+export async function swapAllBack(ports: StepPorts, debt: RestoreDebt): Promise<void> {
   for (const item of debt.items.toReversed()) await swapBack(ports.disk, item);
   await ports.debts.write({ ...debt, phase: 'undone' });
-  await cleanRestore(ports, debt);
 }
 
 async function removeTraces(disk: SnapshotPorts['disk'], { kind, fresh, aside }: SwapItem): Promise<void> {

@@ -9,7 +9,7 @@ import type { Manifest } from './manifest.ts';
 import { isWithin, mountOf } from './mounts.ts';
 import type { Restored, RestoreRequest, SnapshotPorts } from './ports.ts';
 import type { RestoreDebt } from './restore-debt.ts';
-import { cleanRestore, finishRestore, undoRestore } from './restore-steps.ts';
+import { cleanRestore, swapAll, undoRestore } from './restore-steps.ts';
 import { findTargets, type RestoreTargets } from './restore-targets.ts';
 import { requireDown } from './seen-down.ts';
 import { verifySnapshot } from './verify.ts';
@@ -19,7 +19,8 @@ import { verifySnapshot } from './verify.ts';
  * - Until every archive was verified and every place found, nothing is touched.
  * - The debt is durable before the first thing is unpacked. While it says `unpacking` nothing of the stack was touched.
  * - It says `swapping` only once everything new is whole and durable: from then on the way leads forward, unless a
- *   rename fails, which turns all of them back.
+ *   rename fails, which turns all of them back. Once all is in place nothing turns back: what was replaced may be half
+ *   removed by then.
  * - Meanwhile no engine that comes up starts a container on data of which a part is exchanged: restart policies are off.
  */
 
@@ -31,7 +32,7 @@ export async function restoreSnapshot(
 ): Promise<Restored> {
   const { stack, id } = target;
   await requireNoDebt(ports);
-  const { manifest, notes } = await verifySnapshot(ports, catalog, stack, id);
+  const { manifest, notes } = options.verified ?? (await verifySnapshot(ports, catalog, stack, id));
   const fallback = {
     workingDir: manifest.project.working_dir,
     composeFiles: manifest.project.compose_files,
@@ -43,28 +44,29 @@ export async function restoreSnapshot(
   if (targets.faults.length > 0) throw impossible(stack, id, targets.faults);
   requireUnshared(stack, look.containers, targets);
   await requireRoom(ports, stack, targets);
-  await exchange(ports, catalog, manifest, targets, { ...options, own: look.own });
+  const left = await exchange(ports, catalog, manifest, targets, { ...options, own: look.own });
   const kept = new Set(manifest.sources.map(({ name }) => name));
   const untouched = look.sources.sources.filter(({ name }) => !kept.has(name));
   return {
     id,
     sources: targets.sources.map(({ source }) => source.name),
     files: targets.files.map(({ file }) => file.path),
-    notes: [...notes, ...untouched.map(({ name }) => `${name} is not in the snapshot and stays as it is`)],
+    notes: [...notes, ...left, ...untouched.map(({ name }) => `${name} is not in the snapshot and stays as it is`)],
   };
 }
 
 const untouched = 'Nothing of the stack was touched';
 
+/** Answers what a person should know of it. */
 async function exchange(
   ports: SnapshotPorts,
   catalog: Catalog,
   manifest: Manifest,
   targets: RestoreTargets,
   request: RestoreRequest & { own: readonly ContainerState[] },
-): Promise<void> {
+): Promise<string[]> {
   const items = [...targets.sources, ...targets.files].map(({ item }) => item);
-  if (items.length === 0) return;
+  if (items.length === 0) return [];
   const debt: RestoreDebt = {
     stack: manifest.stack,
     snapshot: manifest.id,
@@ -84,16 +86,24 @@ async function exchange(
     request.signal?.throwIfAborted();
     await ports.debts.write({ ...debt, phase: 'swapping' });
   } catch (error) {
-    await cleanRestore(ports, debt);
+    await cleanRestore(ports, debt).catch(() => undefined); // The debt stays, and recovery removes what is left.
     const { signal } = request;
     if (signal?.aborted === true) throw interruptionFailure(signal, untouched, 'Run the same command again.');
     throw withState(error, untouched);
   }
   try {
-    await finishRestore(ports, { ...debt, phase: 'swapping' });
+    await swapAll(ports, { ...debt, phase: 'swapping' });
   } catch (error) {
     await undoRestore(ports, debt, error);
     throw withState(error, 'Everything is as it was before');
+  }
+  try {
+    await cleanRestore(ports, debt);
+    return [];
+  } catch (error) {
+    return [
+      `what was replaced could not be removed yet (${asFailure(error).message}); it is tried again: felhom-controller recover`,
+    ];
   }
 }
 
