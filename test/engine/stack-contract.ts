@@ -40,6 +40,18 @@ export function stackEngineContract(title: string, open: () => Promise<StackSubj
       expect((await settle(engine.image(`${subject.prefix}named:2`)))?.id).toBe(found?.id);
     });
 
+    it('takes a name away, never the image that has another one, and calls a second time fine', async () => {
+      const found = await settle(engine.image(subject.image));
+      const names = [`${subject.prefix}kept:one`, `${subject.prefix}kept:two`];
+      for (const name of names) await settle(engine.tag(found?.id ?? '', name));
+      expect(await settle(engine.namesOf(`${subject.prefix}kept`))).toEqual(names);
+      await settle(engine.untag(names[0] ?? ''));
+      await settle(engine.untag(names[0] ?? ''));
+      expect(await settle(engine.namesOf(`${subject.prefix}kept`))).toEqual(names.slice(1));
+      await settle(engine.untag(names[1] ?? ''));
+      expect((await settle(engine.image(subject.image)))?.id).toBe(found?.id);
+    });
+
     it('changes a restart policy, of a container that runs too, and back', async () => {
       const id = await subject.run('policy');
       const policyOf = async (): Promise<string> => {

@@ -20,12 +20,18 @@ export interface FakeImage {
   /** The schema of its data; null: it has none. */
   schema: number | null;
   behaviour?: Partial<Behaviour>;
+  /** By which a registry knows it. */
+  digests?: string[];
 }
 
 export interface FakeService {
   image: string;
   restart?: ContainerState['restartPolicy'];
   volume?: string;
+  /** Containers of it, default 1. */
+  replicas?: number;
+  /** A volume without a name each. */
+  anonymous?: boolean;
   dependsOn?: Record<string, 'service_started' | 'service_completed_successfully'>;
 }
 
@@ -41,6 +47,8 @@ export interface UpgradeEngineWorld {
   images: Map<string, FakeImage>;
   /** Names of images; a name may move, or go. */
   tags: Map<string, string>;
+  /** What can be fetched, by digest. */
+  registry: Map<string, FakeImage>;
   volumes: Map<string, FakeVolume>;
   files: Map<string, string>;
   violations: string[];
@@ -52,6 +60,7 @@ export function upgradeEngineWorld(clock: VirtualClock): UpgradeEngineWorld {
     fake: fakeEngine(clock, (state) => touchData(world, state)),
     images: new Map(),
     tags: new Map(),
+    registry: new Map(),
     volumes: new Map(),
     files: new Map(),
     violations: [],
@@ -93,6 +102,8 @@ export function stackEngineOver(world: UpgradeEngineWorld, step: StepThrough): S
     },
     tag: async (id, reference) => void tags.set(reference, id),
     pull: async (reference) => {
+      const found = world.registry.get(reference);
+      if (found !== undefined) return void images.set(found.id, found);
       throw new Failure('image_unavailable', { message: `no registry has ${reference}`, hint: '' });
     },
     remoteDigest: async (reference) => {
@@ -102,9 +113,29 @@ export function stackEngineOver(world: UpgradeEngineWorld, step: StepThrough): S
       await fake.engine.identity();
       return fake.setRestartPolicy(id, name, retries) ? 'updated' : 'gone';
     },
-    pinImage: async ({ name, imageId, labels }) => {
-      if (fake.state(name) === null)
-        fake.add({ name, imageId, labels: { ...labels }, status: 'created', restartPolicy: 'no' });
+    namesOf: async (repository) => [...tags.keys()].filter((name) => name.startsWith(`${repository}:`)).toSorted(),
+    untag: async (reference) => {
+      const id = tags.get(reference);
+      const isLast = id !== undefined && [...tags].every(([name, of]) => name === reference || of !== id);
+      const isNeeded = (await fake.engine.list()).some((each) => each.imageId === id);
+      if (isLast && isNeeded) return;
+      tags.delete(reference);
+      if (isLast) images.delete(id);
+    },
+    pinImage: async ({ name, imageId, labels, volumes = [] }) => {
+      if (fake.state(name) !== null) return;
+      fake.add({
+        name,
+        imageId,
+        labels: { ...labels },
+        status: 'created',
+        restartPolicy: 'no',
+        project: labels['com.docker.compose.project'] ?? null,
+        service: labels['com.docker.compose.service'] ?? null,
+        number: Number(labels['com.docker.compose.container-number'] ?? 0),
+        configHash: labels['com.docker.compose.config-hash'] ?? null,
+        mounts: volumes.map(({ volume, target }) => mountOf(volume, target)),
+      });
     },
     remove: async (id) => {
       const found = (await fake.engine.list()).find((each) => each.id === id);
@@ -117,8 +148,8 @@ export function stackEngineOver(world: UpgradeEngineWorld, step: StepThrough): S
   };
 }
 
-function toImage({ id }: FakeImage, tags: ReadonlyMap<string, string>): ImageState {
-  return { id, tags: [...tags].flatMap(([name, of]) => (of === id ? [name] : [])), digests: [], sizeBytes: 1 };
+function toImage({ id, digests = [] }: FakeImage, tags: ReadonlyMap<string, string>): ImageState {
+  return { id, tags: [...tags].flatMap(([name, of]) => (of === id ? [name] : [])), digests, sizeBytes: 1 };
 }
 
 function servicesOf(world: UpgradeEngineWorld, { composeFiles }: ProjectFiles): Record<string, FakeService> {
@@ -126,6 +157,8 @@ function servicesOf(world: UpgradeEngineWorld, { composeFiles }: ProjectFiles): 
   for (const path of composeFiles) {
     const text = world.files.get(path);
     if (text === undefined) throw new Failure('upgrade_blocked', { message: `no such file ${path}`, hint: '' });
+    if (!text.startsWith('{'))
+      throw new Failure('upgrade_blocked', { message: `${path} is no Compose file`, hint: '' });
     const parsed: { services: Record<string, FakeService> } = JSON.parse(text);
     for (const [name, service] of Object.entries(parsed.services)) merged[name] = { ...merged[name], ...service };
   }
@@ -173,16 +206,19 @@ async function composeUp(
     const service = all[name];
     const image = service === undefined ? null : imageOf(service.image);
     if (service === undefined || image === null) return { trouble: `no image for ${name}` };
-    const container = `${project.project}-${name}-1`;
-    const before = fake.state(container);
-    const isSame = before !== null && before.configHash === hashOf(service) && before.imageId === image.id;
-    if (before !== null && !isSame) {
-      await step('compose.stop', async () => await fake.engine.stop(before.id, { boundMs: 20_000 }));
-      await step('compose.remove', async () => fake.remove(container));
+    for (let number = 1; number <= (service.replicas ?? 1); number += 1) {
+      const container = `${project.project}-${name}-${number}`;
+      const before = fake.state(container);
+      const isSame = before !== null && before.configHash === hashOf(service) && before.imageId === image.id;
+      if (before !== null && !isSame) {
+        await step('compose.stop', async () => await fake.engine.stop(before.id, { boundMs: 20_000 }));
+        await step('compose.remove', async () => fake.remove(container));
+      }
+      const made = { name, service, image, number, anonymous: anonymousOf(before) };
+      if (!isSame) await step('compose.create', async () => create(world, project, made));
+      const id = fake.state(container)?.id ?? '';
+      await step('compose.start', async () => await fake.engine.start(id, { boundMs: 5_000 }));
     }
-    if (!isSame) await step('compose.create', async () => create(world, project, name, service, image));
-    const id = fake.state(container)?.id ?? '';
-    await step('compose.start', async () => await fake.engine.start(id, { boundMs: 5_000 }));
     if (Object.values(all).some(({ dependsOn }) => dependsOn?.[name] === 'service_completed_successfully')) {
       await step('compose.wait', async () => await world.clock.sleep(500));
     }
@@ -201,19 +237,31 @@ function inOrder(all: Record<string, FakeService>, services: readonly string[]):
   return done;
 }
 
+/** What Compose hands on from the container that it replaces. */
+function anonymousOf(before: ContainerState | null): string | null {
+  return before?.mounts.find(({ volume }) => volume !== null && /^[0-9a-f]{64}$/.test(volume))?.volume ?? null;
+}
+
+function mountOf(volume: string, destination: string): ContainerState['mounts'][number] {
+  return { kind: 'volume', source: `/volumes/${volume}`, destination, volume, writable: true };
+}
+
+let volumesMade = 0;
+
 export function create(
   world: UpgradeEngineWorld,
   project: ProjectFiles,
-  name: string,
-  service: FakeService,
-  image: FakeImage,
+  made: { name: string; service: FakeService; image: FakeImage; number: number; anonymous: string | null },
 ): void {
-  const { volume } = service;
+  const { name, service, image, number } = made;
+  volumesMade += 1;
+  const fresh = volumesMade.toString(16).padStart(64, '0');
+  const volume = service.anonymous === true ? (made.anonymous ?? fresh) : service.volume;
   world.fake.add({
-    name: `${project.project}-${name}-1`,
+    name: `${project.project}-${name}-${number}`,
     project: project.project,
     service: name,
-    number: 1,
+    number,
     imageId: image.id,
     image: service.image,
     status: 'created',
@@ -226,10 +274,7 @@ export function create(
       condition,
       restart: false,
     })),
-    mounts:
-      volume === undefined
-        ? []
-        : [{ kind: 'volume', source: `/volumes/${volume}`, destination: '/data', volume, writable: true }],
+    mounts: volume === undefined ? [] : [mountOf(volume, '/data')],
     behaviour: image.behaviour ?? {},
   });
 }

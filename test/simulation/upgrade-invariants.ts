@@ -43,12 +43,21 @@ function whichVersion(world: UpgradeWorld, scenario: UpgradeScenario): 'new' | '
   const fits = (side: 'before' | 'after'): boolean =>
     Object.entries(scenario[side])
       .filter(([name]) => isOn(scenario, name))
-      .every(([name]) => world.fake.state(`${stack}-${name}-1`)?.imageId === imageIdOf(world, scenario, side, name)) &&
+      .every(([name, service]) =>
+        numbersOf(service).every(
+          (number) =>
+            world.fake.state(`${stack}-${name}-${number}`)?.imageId === imageIdOf(world, scenario, side, name),
+        ),
+      ) &&
     Object.keys(scenario[side === 'before' ? 'after' : 'before'])
       .filter((name) => scenario[side][name] === undefined)
       .every((name) => world.fake.state(`${stack}-${name}-1`) === null);
   if (fits('after')) return 'new';
   return fits('before') ? 'old' : null;
+}
+
+function numbersOf({ replicas = 1 }: FakeService): number[] {
+  return Array.from({ length: replicas }, (_, index) => index + 1);
 }
 
 function isOn({ off = [] }: UpgradeScenario, name: string): boolean {
@@ -59,14 +68,20 @@ function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | '
   const broken: string[] = [];
   const side = is === 'new' ? scenario.after : scenario.before;
   for (const [name, service] of Object.entries(side)) {
-    const state = world.fake.state(`${stack}-${name}-1`);
-    const isTask = service.image === 'task';
-    if (isOn(scenario, name) && !isTask && state?.status !== 'running')
-      broken.push(`${name} is ${state?.status ?? 'gone'}`);
-    if (!isOn(scenario, name) && state?.status === 'running') broken.push(`${name} was off and runs`);
-    if (isOn(scenario, name) && state !== null && state.restartPolicy !== (service.restart ?? 'no'))
-      broken.push(`${name} has the restart policy ${state.restartPolicy}`);
-    broken.push(...wrongData(world, scenario, is, service));
+    for (const number of numbersOf(service)) {
+      const state = world.fake.state(`${stack}-${name}-${number}`);
+      const isTask = service.image === 'task';
+      if (isOn(scenario, name) && !isTask && state?.status !== 'running')
+        broken.push(`${name} is ${state?.status ?? 'gone'}`);
+      if (!isOn(scenario, name) && state?.status === 'running') broken.push(`${name} was off and runs`);
+      if (isOn(scenario, name) && state !== null && state.restartPolicy !== (service.restart ?? 'no'))
+        broken.push(`${name} has the restart policy ${state.restartPolicy}`);
+    }
+    const { volume } = service;
+    const volumes =
+      service.anonymous === true ? ownVolumes(world, name, service) : volume === undefined ? [] : [volume];
+    if (volumes.toSorted().join() !== volumes.join()) broken.push(`the replicas of ${name} have each other's data`);
+    for (const each of volumes) broken.push(...wrongData(world, scenario, is, name, each));
   }
   const file = world.files.get(composePath);
   if (
@@ -79,18 +94,22 @@ function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | '
   return broken;
 }
 
+/** What its containers have mounted, in their order: volumes are called by when they were made. */
+function ownVolumes(world: UpgradeWorld, name: string, service: FakeService): string[] {
+  return numbersOf(service).map(
+    (number) => world.fake.state(`${stack}-${name}-${number}`)?.mounts[0]?.volume ?? `of ${name} ${number}`,
+  );
+}
+
 function wrongData(
   world: UpgradeWorld,
   scenario: UpgradeScenario,
   is: 'new' | 'old',
-  { volume }: FakeService,
+  service: string,
+  volume: string,
 ): string[] {
-  if (volume === undefined) return [];
   const found = world.volumes.get(volume);
-  const service = Object.entries(is === 'new' ? scenario.after : scenario.before).find(
-    ([, each]) => each.volume === volume,
-  );
-  const id = imageIdOf(world, scenario, is === 'new' ? 'after' : 'before', service?.[0] ?? '');
+  const id = imageIdOf(world, scenario, is === 'new' ? 'after' : 'before', service);
   const schema = world.images.get(id)?.schema;
   if (found === undefined) return [`the data of ${volume} is gone`];
   const broken: string[] = [];

@@ -56,6 +56,13 @@ export const upgradeScenarios: readonly UpgradeScenario[] = [
     becomes: 'old',
   },
   {
+    name: 'two replicas, each with data that has no name, of a version that ends',
+    images: { 'app:1': v1, 'app:2': broken },
+    before: { app: { image: 'app:1', replicas: 2, anonymous: true, restart: 'unless-stopped' } },
+    after: { app: { image: 'app:2', replicas: 2, anonymous: true, restart: 'unless-stopped' } },
+    becomes: 'old',
+  },
+  {
     name: 'several services: one off, one new, one dropped, a task, data of two',
     images: { 'app:1': v1, 'app:2': v2, redis, task },
     before: {

@@ -36,6 +36,8 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   knownBad: KnownBad[];
   alerts: Omit<Alert, 'acked_at'>[];
   snapshots: Map<string, Map<string, FakeVolume>>;
+  /** What every snapshot turns out to be: it cannot be read, or it cannot be put back. */
+  damage: 'none' | 'read' | 'put back';
   settings: UpgradeSettings;
   lock: { holder: RunHolder | null; nextPid: number };
   /** The state folder's disk is full: nothing can be written to it. */
@@ -76,6 +78,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     knownBad: [],
     alerts: [],
     snapshots: new Map(),
+    damage: 'none' as const,
     settings: {
       bounds,
       quiesce: defaultBounds,
@@ -99,8 +102,13 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     if (image === undefined) throw new Error(`the scenario has no image ${service.image}`);
     if (service.volume !== undefined)
       world.volumes.set(service.volume, { schema: image.schema ?? 1, rows: ['written', 'before'] });
-    create(world, project, name, service, image);
-    if (scenario.off?.includes(name) !== true) world.fake.startByHand(`${stack}-${name}-1`);
+    for (let number = 1; number <= (service.replicas ?? 1); number += 1) {
+      const container = `${stack}-${name}-${number}`;
+      create(world, project, { name, service, image, number, anonymous: null });
+      const anonymous = service.anonymous === true ? world.fake.state(container)?.mounts[0]?.volume : null;
+      if (anonymous != null) world.volumes.set(anonymous, { schema: image.schema ?? 1, rows: ['written', 'before'] });
+      if (scenario.off?.includes(name) !== true) world.fake.startByHand(container);
+    }
   }
   if (scenario.remembered !== false) world.lastGood = remembered(world, scenario);
   world.files.set(composePath, JSON.stringify({ services: scenario.after }));
@@ -235,6 +243,14 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
 function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]): UpgradePorts['data'] {
   const own = async (): Promise<ContainerState[]> =>
     (await world.fake.engine.list()).filter(({ project }) => project === stack);
+  const putBack = async (snapshot: ReadonlyMap<string, FakeVolume>): Promise<void> => {
+    if (world.damage === 'put back') throw new Failure('no_space', { message: 'the disk is full', hint: 'df' });
+    for (const [name, volume] of snapshot) {
+      const left = await own();
+      if (left.length > 0) world.violations.push(`the data was swapped while ${left[0]?.name ?? ''} existed`);
+      await step('data.restore', async () => void world.volumes.set(name, structuredClone(volume)));
+    }
+  };
   const plan = {
     folders: [],
     leftOut: [],
@@ -267,14 +283,13 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
       },
     }),
     seal: async () => undefined,
-    restore: async (_, id) => {
+    verify: async (_, id) => {
       const snapshot = world.snapshots.get(id);
       if (snapshot === undefined) throw new Failure('not_found', { message: `no snapshot ${id}`, hint: '' });
-      for (const [name, volume] of snapshot) {
-        const left = await own();
-        if (left.length > 0) world.violations.push(`the data was swapped while ${left[0]?.name ?? ''} existed`);
-        await step('data.restore', async () => void world.volumes.set(name, structuredClone(volume)));
-      }
+      await step('data.verify', async () => undefined);
+      if (world.damage === 'read')
+        throw new Failure('snapshot_damaged', { message: `snapshot ${id} is damaged`, hint: 'snapshot list' });
+      return { restore: async () => await putBack(snapshot) };
     },
   };
 }
@@ -316,6 +331,7 @@ function doomed(ports: UpgradePorts, step: Parameters<typeof stackEngineOver>[1]
       stop: through('engine.stop', engine.stop),
       start: through('engine.start', engine.start),
       tag: through('engine.tag', engine.tag),
+      untag: through('engine.untag', engine.untag),
       setRestartPolicy: through('engine.setRestartPolicy', engine.setRestartPolicy),
       pinImage: through('engine.pinImage', engine.pinImage),
       remove: through('engine.remove', engine.remove),

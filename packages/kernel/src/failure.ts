@@ -22,6 +22,7 @@ export const failures = {
   image_unavailable: { exit: 3, retry: true },
   upgrade_failed: { exit: 3, retry: true },
   rolled_back: { exit: 3, retry: false },
+  not_rolled_back: { exit: 3, retry: false },
   drift: { exit: 4, retry: false },
   below_policy: { exit: 5, retry: true },
   attention: { exit: 6, retry: false },

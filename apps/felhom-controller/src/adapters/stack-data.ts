@@ -27,8 +27,13 @@ export function stackData(snapshots: VolumeSnapshots): DataPort {
       };
     },
     seal: async (stack, id) => void (await snapshots.seal(stack, id)),
-    restore: async (stack, id, { inheritFds }) => {
-      await snapshots.restore(stack, id, { files: false, trust: 'snapshot', inheritFds });
+    verify: async (stack, id) => {
+      const verified = await snapshots.verify(stack, id);
+      return {
+        restore: async ({ inheritFds }) => {
+          await snapshots.restore(stack, id, { files: false, trust: 'snapshot', inheritFds, verified });
+        },
+      };
     },
   };
 }

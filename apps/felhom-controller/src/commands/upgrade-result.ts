@@ -18,6 +18,7 @@ export interface UpgradeResult {
     | 'success'
     | 'failed'
     | 'rolled_back'
+    | 'kept'
     | 'owed'
     | 'left_to_boot'
     | 'skipped';
@@ -70,6 +71,7 @@ const outcomes: Record<UpgradeResult['outcome'], string> = {
   success: 'upgraded, and healthy',
   failed: 'NOT upgraded; the old version runs',
   rolled_back: 'ROLLED BACK: the old version runs, with its data as it was',
+  kept: 'NOT taken back: there is no way back, and the NEW version stays',
   owed: 'DOWN between two versions',
   left_to_boot: 'left to the next boot',
   skipped: 'not now',

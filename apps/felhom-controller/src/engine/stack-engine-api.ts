@@ -16,6 +16,9 @@ const imageAnswer = z.object({
   Size: z.number().nullish(),
 });
 
+/** `GET /images/json` */
+const imagesAnswer = z.array(z.object({ RepoTags: z.array(z.string()).nullish() }));
+
 /** `GET /distribution/{name}/json`: what the registry says of a name now. */
 const distributionAnswer = z.object({ Descriptor: z.object({ digest: z.string() }) });
 
@@ -35,7 +38,7 @@ export function openStackEngine(options: EngineApiOptions): StackEngineApi {
   };
 }
 
-type ImageCalls = Pick<StackEngine, 'image' | 'tag' | 'remoteDigest'>;
+type ImageCalls = Pick<StackEngine, 'image' | 'tag' | 'untag' | 'namesOf' | 'remoteDigest'>;
 
 function imageCalls(http: EngineHttp): ImageCalls {
   return {
@@ -54,6 +57,18 @@ function imageCalls(http: EngineHttp): ImageCalls {
       });
       if (answer.status !== 201) throw refused(answer, 'tag', reference);
     },
+    namesOf: async (repository) => {
+      const filters = JSON.stringify({ reference: [repository] });
+      const answer = await http.call({ ...get('/images/json'), query: { filters } });
+      const names = parseAnswer(answer, imagesAnswer, 'list images').flatMap(({ RepoTags }) => RepoTags ?? []);
+      return names.filter((name) => name.startsWith(`${repository}:`)).toSorted();
+    },
+    untag: async (reference) => {
+      const path = `/images/${pathOf(reference)}`;
+      const answer = await http.call({ method: 'DELETE', path, query: { noprune: '1' }, boundMs: lookBoundMs });
+      // 409: a container needs the image, and it is its last name.
+      if (![200, 404, 409].includes(answer.status)) throw refused(answer, 'untag', reference);
+    },
     remoteDigest: async (reference, { boundMs }) => {
       const headers = await registryAuth(reference, process.env);
       const answer = await http.call({ ...get(`/distribution/${pathOf(reference)}/json`), headers, boundMs });
@@ -70,9 +85,15 @@ function containerCalls(http: EngineHttp): ContainerCalls {
   const post = async (path: string, body: unknown, query?: Record<string, string>): Promise<EngineAnswer> =>
     http.call({ method: 'POST', path, body, boundMs: lookBoundMs, ...(query === undefined ? {} : { query }) });
   return {
-    pinImage: async ({ name, imageId, labels }) => {
+    pinImage: async ({ name, imageId, labels, volumes = [] }) => {
+      const mounts = volumes.map(({ volume, target }) => ({ Type: 'volume', Source: volume, Target: target }));
       // An image without a command needs one to be created from; it never runs.
-      const body = { Image: imageId, Cmd: ['true'], Labels: labels, HostConfig: { NetworkMode: 'none' } };
+      const body = {
+        Image: imageId,
+        Cmd: ['true'],
+        Labels: labels,
+        HostConfig: { NetworkMode: 'none', Mounts: mounts },
+      };
       const answer = await post('/containers/create', body, { name });
       if (answer.status !== 201 && answer.status !== 409) throw refused(answer, 'hold the image', imageId);
     },

@@ -9,13 +9,17 @@ export interface StackEngine extends Engine {
   image(reference: string): Promise<ImageState | null>;
   /** Names an image. Moves the name when another image has it. */
   tag(imageId: string, reference: string): Promise<void>;
+  /** Every name of an image in a repository, with its tag. */
+  namesOf(repository: string): Promise<string[]>;
+  /** Takes a name away. An image that has no other one, and no container, goes with it. Gone, or needed by a container: fine. */
+  untag(reference: string): Promise<void>;
   /** Fetches an image. Throws Failure `image_unavailable` with the registry's words; what was there before stays. */
   pull(reference: string, request: { boundMs: number; signal?: AbortSignal }): Promise<void>;
   /** The digest under which the registry has this name now. Throws Failure `image_unavailable`. */
   remoteDigest(reference: string, request: { boundMs: number }): Promise<string>;
   setRestartPolicy(id: string, policy: { name: RestartPolicy; retries: number }): Promise<'updated' | 'gone'>;
-  /** A container that is never started: it keeps an image from being pruned, which a tag does not. There already: fine. */
-  pinImage(pin: { name: string; imageId: string; labels: Readonly<Record<string, string>> }): Promise<void>;
+  /** A container that is never started, with the volumes that are named. There already: fine. */
+  pinImage(pin: IdleContainer): Promise<void>;
   /** Stops it at once where it runs, and removes it; its volumes stay, anonymous ones too. */
   remove(id: string, request: { boundMs: number }): Promise<'removed' | 'gone'>;
   /**
@@ -25,6 +29,13 @@ export interface StackEngine extends Engine {
   composeConfig(project: ProjectFiles, images?: Readonly<Record<string, string>>): Promise<ProjectConfig>;
   /** Makes and starts exactly these services, without building, pulling, or starting what they depend on. Look afterwards. */
   composeUp(project: ProjectFiles, services: readonly string[], request: ComposeUpRequest): Promise<ComposeUpEnd>;
+}
+
+export interface IdleContainer {
+  name: string;
+  imageId: string;
+  labels: Readonly<Record<string, string>>;
+  volumes?: readonly { volume: string; target: string }[];
 }
 
 export interface ImageState {

@@ -11,6 +11,7 @@ import { owe, type Transaction, type UpgradeSettings } from './run.ts';
 import { rolledBack } from './settle-upgrade.ts';
 import { takeBack } from './take-back.ts';
 import { asItIsNow, underRunLock } from './under-lock.ts';
+import { findWayBack, type WayBack } from './way-back.ts';
 import { whenDockerAnswers } from './when-docker-answers.ts';
 
 export interface ActivateRequest {
@@ -20,7 +21,8 @@ export interface ActivateRequest {
 }
 
 export interface ActivateEnd {
-  outcome: 'success' | 'failed' | 'rolled_back' | 'owed' | 'left_to_boot';
+  /** `kept`: it was to be taken back, there was no way back, and the new version stays. */
+  outcome: 'success' | 'failed' | 'rolled_back' | 'kept' | 'owed' | 'left_to_boot';
   failure: Failure | null;
   owed: OwedContainer[];
   /** What runs in the end is as healthy as it was. */
@@ -61,7 +63,7 @@ async function underLock(
   const engine = await ports.engine.identity();
   const data = checked.data.obstacles.length > 0 ? null : await ports.data.prepare(checked.plan.stack);
   const guard = await startGuard(ports, warn);
-  await holdImages(ports, checked.look);
+  const digests = await holdImages(ports, checked.look);
   const reserved = data === null ? [] : await reserveRoom(ports, settings, checked);
   const nowMs = clock.nowMs();
   const debt = promiseOf({
@@ -76,6 +78,7 @@ async function underLock(
     rollbackAfter,
     data: data === null ? 'none' : 'snapshot',
     reserved,
+    digests,
   });
   const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
   guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
@@ -89,15 +92,16 @@ async function underLock(
   const end = await carryThrough(transaction, data);
   if (end.outcome !== 'owed' && end.outcome !== 'left_to_boot') {
     guard.disarm();
-    await tidyUp(transaction);
+    // A snapshot that was found damaged is not given the hashes of what it is now.
+    await tidyUp(transaction, { seal: end.outcome !== 'kept' });
   }
   return end;
 }
 
 /** What may wait until the apps run: it is made good by the next upgrade where it fails. */
-async function tidyUp({ ports, debt, warn }: Transaction): Promise<void> {
+async function tidyUp({ ports, debt, warn }: Transaction, { seal }: { seal: boolean }): Promise<void> {
   try {
-    if (debt.snapshot_id !== null) await ports.data.seal(debt.stack, debt.snapshot_id);
+    if (seal && debt.snapshot_id !== null) await ports.data.seal(debt.stack, debt.snapshot_id);
     await tidyPins(ports, debt.stack);
   } catch (error) {
     warn(`not everything could be tidied up: ${asFailure(error).message}`);
@@ -117,40 +121,59 @@ async function carryThrough(transaction: Transaction, data: PreparedData | null)
   }
 }
 
-/** A version is taken back whose debt was settled long ago: it is owed again, and then the same code runs. */
+/**
+ * A version is taken back whose debt was settled long ago: it is owed again, and then the same code runs. `begin` is called
+ * once there is a way back. @throws Failure where there is none; nothing was stopped.
+ */
 export async function takeBackUnderLock(
   ports: UpgradePorts,
   settings: UpgradeSettings,
   previous: UpgradeDebt,
-  { stop, warn }: Omit<ActivateRequest, 'rollbackAfter'>,
+  { stop, warn, begin }: Omit<ActivateRequest, 'rollbackAfter'> & { begin: () => Promise<void> },
 ): Promise<ActivateEnd> {
   return await underRunLock(ports, async (lock, runId) => {
-    const guard = await startGuard(ports, warn);
     const debt = {
       ...previous,
       run_id: runId,
       reason: 'a person took it back',
       asked: 'back' as const,
+      data_restored: false,
       written_at_ms: ports.clock.nowMs(),
     };
     const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
+    const wayBack = await findWayBack(transaction);
+    if (wayBack.kind === 'lost') throw noWayBack(debt.stack, wayBack.failure);
+    await begin();
+    const guard = await startGuard(ports, warn);
     guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
     await owe(transaction, {});
-    const end = await back(transaction, new Failure('rolled_back', { message: debt.reason, hint: '' }));
+    const end = await back(transaction, new Failure('rolled_back', { message: debt.reason, hint: '' }), wayBack);
     if (end.outcome !== 'owed') guard.disarm();
     return end;
   });
 }
 
-async function back(transaction: Transaction, cause: Failure): Promise<ActivateEnd> {
+function noWayBack(stack: string, lost: Failure): Failure {
+  return new Failure(lost.code, {
+    message: `${stack} cannot be taken back: ${lost.message}; nothing was stopped`,
+    hint: lost.hint,
+    cause: lost,
+  });
+}
+
+async function back(transaction: Transaction, cause: Failure, wayBack?: WayBack): Promise<ActivateEnd> {
   const { stack } = transaction.debt;
   const told = cause.code === 'interrupted' || cause.code === 'terminated';
   // Written with the next step of the debt.
   if (told) transaction.debt = { ...transaction.debt, asked: 'ended' };
   try {
-    const end = await whenDockerAnswers(transaction, async () => takeBack(transaction, cause.message));
+    const end = await whenDockerAnswers(transaction, async () => takeBack(transaction, cause.message, wayBack));
     if (end.outcome === 'owed')
       return { outcome: 'owed', failure: down(stack, end.owed), owed: end.owed, recovered: false };
+    if (end.outcome === 'kept') {
+      const shown = told && end.failure !== null ? interrupted(cause, end.failure.message) : end.failure;
+      return { outcome: 'kept', failure: shown, owed: end.owed, recovered: false };
+    }
     if (end.outcome === 'rolled_back') {
       const failure = rolledBack(stack, end, cause.message);
       const shown = told ? interrupted(cause, failure.message) : failure;

@@ -31,15 +31,16 @@ export async function rollBackByHand(
 ): Promise<ActivateEnd> {
   const previous = await previousVersion(ports, stack);
   const machine = ports.machine(stack);
-  const before = await machine.read();
-  if (before?.phase !== 'activated' && before?.phase !== 'verifying') {
+  const begin = async (): Promise<void> => {
+    const before = await machine.read();
+    if (before?.phase === 'activated' || before?.phase === 'verifying') return;
     await endStale(ports, stack);
     await machine.begin(`back to before ${previous.run_id}`, notes(before?.data, previous));
     await machine.stepFrom('idle', 'checking');
     await machine.stepFrom('checking', 'staged');
     await machine.stepFrom('staged', 'activated');
-  }
-  const end = await takeBackUnderLock(ports, settings, { ...previous, phase: 'activated' }, request);
+  };
+  const end = await takeBackUnderLock(ports, settings, { ...previous, phase: 'activated' }, { ...request, begin });
   if (end.outcome === 'rolled_back') {
     const good = await ports.memory.lastGood(stack);
     if (good !== null) await ports.memory.saveLastGood({ ...good, previous: null });

@@ -34,13 +34,15 @@ export const oldService = z.object({
   name: text,
   image_ref: text,
   image_id: text,
+  /** `repository@sha256:…`: by these it is fetched again where it was pruned. */
+  digests: z.array(text).default([]),
   /** It ran, or was in a crash loop. What was off is not brought up. */
   ran: z.boolean(),
   was_healthy: z.boolean(),
   /** Others wait for it to complete: it ends with 0, and that is well. */
   task: z.boolean(),
-  /** Volumes without a name of their own, which only a container's mounts know. */
-  anonymous: z.array(z.object({ volume: text, target: text })),
+  /** Volumes without a name of their own, which only a container's mounts know, by the number of that container. */
+  anonymous: z.array(z.object({ volume: text, target: text, number: z.number().int().default(1) })),
 });
 export type OldService = z.infer<typeof oldService>;
 
@@ -79,6 +81,8 @@ export const upgradeDebt = z.object({
   rollback_after: z.number().int().min(1),
   /** The data as it was; null: not taken yet, or (`data: none`) not to be had. */
   snapshot_id: text.nullable(),
+  /** It is back in its place: what the old version has written since is not to be lost. */
+  data_restored: z.boolean().default(false),
   /** Files that set room aside for the way back: an app may fill the disk. */
   reserved: z.array(text),
   data: z.enum(['snapshot', 'none']),

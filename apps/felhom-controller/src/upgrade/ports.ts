@@ -95,8 +95,17 @@ export interface DataPort {
   prepare(stack: string): Promise<PreparedData>;
   /** The hashes of what was kept; apps may run. */
   seal(stack: string, id: string): Promise<void>;
-  /** No container of the stack is left. Can be called again after a crash at any step. */
-  restore(stack: string, id: string, options: { inheritFds: readonly number[] }): Promise<void>;
+  /** Reads all of it. @throws Failure: there is nothing that could be put back. */
+  verify(stack: string, id: string): Promise<VerifiedData>;
+}
+
+/** A snapshot that was found whole. */
+export interface VerifiedData {
+  /**
+   * No container of the stack is left. Can be called again after a crash at any step.
+   * @throws Failure `apps_down`: half exchanged, and only recovery may go on; `busy`: an earlier one is. Anything else: nothing has changed.
+   */
+  restore(options: { inheritFds: readonly number[] }): Promise<void>;
 }
 
 export interface PreparedData {

@@ -16,6 +16,8 @@ export interface PromiseInput {
   rollbackAfter: number;
   data: UpgradeDebt['data'];
   reserved: string[];
+  /** By image id: the digests under which registries know it. */
+  digests: ReadonlyMap<string, readonly string[]>;
 }
 
 /** What is owed to a stack from the moment before its first container stops. */
@@ -45,7 +47,7 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     policies: look.containers
       .filter(({ restartPolicy }) => restartPolicy !== 'no')
       .map(({ id, restartPolicy, restartRetries }) => ({ id, name: restartPolicy, retries: restartRetries })),
-    old: oldServices(look),
+    old: oldServices(look, input.digests),
     old_files: oldFiles.old,
     new_files: oldFiles.present,
     up: plan.up,
@@ -53,12 +55,13 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     target: { key: plan.target.key, images: newImages(look, plan) },
     rollback_after: input.rollbackAfter,
     snapshot_id: null,
+    data_restored: false,
     reserved: input.reserved,
     data: input.data,
   };
 }
 
-function oldServices(look: StackLook): OldService[] {
+function oldServices(look: StackLook, digests: PromiseInput['digests']): OldService[] {
   const names = new Set(look.containers.flatMap(({ service }) => (service === null ? [] : [service])));
   return [...names].map((name) => {
     const own = containersOf(look, name);
@@ -67,21 +70,24 @@ function oldServices(look: StackLook): OldService[] {
       name,
       image_ref: first?.image ?? '',
       image_id: first?.imageId ?? '',
+      digests: [...(digests.get(first?.imageId ?? '') ?? [])],
       ran: own.some(ran),
       was_healthy:
         own.every(({ health }) => health.status !== 'unhealthy') && !own.some(({ status }) => status === 'restarting'),
       task: look.containers.some(({ dependencies }) =>
         dependencies.some((each) => each.service === name && each.condition === 'service_completed_successfully'),
       ),
-      anonymous: own.length === 1 && first !== undefined ? anonymousVolumes(first) : [],
+      anonymous: own.flatMap(anonymousVolumes),
     };
   });
 }
 
 /** Docker names a volume that nobody named by 64 hexadecimal digits. */
-function anonymousVolumes({ mounts }: ContainerState): OldService['anonymous'] {
+function anonymousVolumes({ mounts, number }: ContainerState): OldService['anonymous'] {
   return mounts.flatMap(({ kind, volume, destination }) =>
-    kind === 'volume' && volume !== null && /^[0-9a-f]{64}$/.test(volume) ? [{ volume, target: destination }] : [],
+    kind === 'volume' && volume !== null && /^[0-9a-f]{64}$/.test(volume)
+      ? [{ volume, target: destination, number: number ?? 1 }]
+      : [],
   );
 }
 

@@ -1,32 +1,46 @@
-import { Failure } from '@felhom/kernel/failure.ts';
+import { asFailure, type Failure } from '@felhom/kernel/failure.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import type { ProjectFiles, StackEngine } from '../engine/stack-engine.ts';
 import type { OldService } from './debt.ts';
 import { climb, type LadderEnd } from './ladder.ts';
+import type { VerifiedData } from './ports.ts';
+import { removeAll } from './remove-all.ts';
+import { replaceFiles } from './replace-files.ts';
 import { owe, record, type Transaction, tell } from './run.ts';
+import { makeStandIns } from './stand-ins.ts';
+import { stayNew } from './stay-new.ts';
 import type { TakenBack } from './take-back.ts';
 import { foldersOf } from './verify.ts';
+import { findWayBack, isForLater, type WayBack } from './way-back.ts';
 
 /*
  * Invariants
  * - Nothing of the new version exists while data is swapped, so nothing can write to it, and nothing finds it empty.
- * - The data is back before anything of the old version is made: no container ever initialises a fresh one.
+ * - The data is back before anything of the old version is made: no container ever initialises a fresh one. Once it is
+ *   back it is not put back again: what the old version has written since is its own.
+ * - Nothing is removed before the way back was found whole. Where it turns out not to be after all, the new version stays.
  * - Images are taken by id: a name may have moved, or be gone.
  * - The debt goes last: after the alert, and after the target was remembered as bad.
  */
 
-/** Makes the old version again: images by id, files, data. Can be called again after a crash at any step. */
-export async function rollBack(transaction: Transaction, why: string): Promise<TakenBack> {
+/**
+ * Makes the old version again: images by id, files, data. Can be called again after a crash at any step. Where there is no
+ * way back the new version stays.
+ */
+export async function rollBack(transaction: Transaction, why: string, found?: WayBack): Promise<TakenBack> {
+  const wayBack = found ?? (await findWayBack(transaction));
+  if (wayBack.kind === 'lost') return await stayNew(transaction, why, wayBack.failure);
   if (transaction.debt.phase !== 'rolling_back') await owe(transaction, { phase: 'rolling_back', reason: why });
   tell(transaction, 'rolling back');
   const { ports, debt, settings, lock } = transaction;
   await removeAll(transaction);
   await ports.files.release(debt.reserved);
-  if (debt.snapshot_id !== null) {
-    await ports.data.restore(debt.stack, debt.snapshot_id, { inheritFds: lock.inheritFds });
-    tell(transaction, 'data restored');
+  if (wayBack.data !== null) {
+    const lost = await restoreData(transaction, wayBack.data);
+    if (lost !== null) return await stayNew(transaction, why, lost);
   }
-  await putFilesBack(transaction);
+  await replaceFiles(transaction, { wanted: debt.old_files, found: debt.new_files });
+  await makeStandIns(transaction);
   const project = await pinImages(transaction);
   const services = debt.old.filter(({ ran }) => ran).map(({ name }) => name);
   const { trouble } = await ports.engine.composeUp(project, services, {
@@ -37,56 +51,30 @@ export async function rollBack(transaction: Transaction, why: string): Promise<T
   return await conclude(transaction, debt.reason ?? why);
 }
 
-/** Everything of the project, gracefully: what it writes outside of its own data is not rolled back. */
-async function removeAll({ ports: { engine }, debt, settings: { quiesce } }: Transaction): Promise<void> {
-  const own = (await engine.list()).filter(({ project }) => project === debt.stack);
-  await Promise.all(
-    own.map(async ({ id, stopTimeoutSeconds }) => {
-      const graceMs = Math.max(0, stopTimeoutSeconds ?? 10) * 1_000;
-      await engine.setRestartPolicy(id, { name: 'no', retries: 0 });
-      await engine.stop(id, { boundMs: graceMs + quiesce.stopMarginMs });
-    }),
-  );
-  for (const { id } of own) await engine.remove(id, { boundMs: quiesce.startMs });
-  const left = (await engine.list()).filter(({ project }) => project === debt.stack);
-  if (left.length === 0) return;
-  throw new Failure('apps_down', {
-    message: `${left.map(({ name }) => name).join(', ')} cannot be removed, and the old version of ${debt.stack} is DOWN until they are`,
-    hint: `Look at: docker rm --force ${left[0]?.name ?? ''}; recovery is tried again every minute, or now: felhom-controller recover`,
-  });
-}
-
-/** The files from which the old version was made, where the upgrade found others. What a person changed since is left. */
-async function putFilesBack({ ports, debt, warn }: Transaction): Promise<void> {
-  const now = await ports.files.keep(debt.old_files.map(({ path }) => path));
-  for (const file of debt.old_files) {
-    const present = now.find(({ path }) => path === file.path);
-    const found = debt.new_files.find(({ path }) => path === file.path);
-    if (present?.base64 === file.base64) continue;
-    if (present !== undefined && present.base64 !== found?.base64) {
-      warn(`${file.path} was changed while the upgrade ran: it is left as it is, and differs from what runs now`);
-      continue;
-    }
-    await ports.files.putBack(file);
+/** Null: the data is as it was before, and a second try will not touch it. Otherwise it is still the new version's. */
+async function restoreData(transaction: Transaction, data: VerifiedData): Promise<Failure | null> {
+  try {
+    await data.restore({ inheritFds: transaction.lock.inheritFds });
+  } catch (error) {
+    const failure = asFailure(error);
+    if (isForLater(failure)) throw failure;
+    return failure;
   }
+  await owe(transaction, { data_restored: true });
+  tell(transaction, 'data restored');
+  return null;
 }
 
 /**
  * Where a name no longer leads to the image that ran, a file of ours goes on top that names it by id (`image: sha256:…`
- * works in Compose); a name that is gone is given back. So do volumes that only the old containers knew.
+ * works in Compose); a name that is gone is given back.
  */
 async function pinImages({ ports: { engine, memory }, debt, warn }: Transaction): Promise<ProjectFiles> {
   const config = await engine.composeConfig(debt.files);
   const pinned: OldService[] = [];
   for (const old of debt.old.filter(({ ran }) => ran)) {
-    if ((await engine.image(old.image_id)) === null) {
-      throw new Failure('apps_down', {
-        message: `the image of ${debt.stack}/${old.name} that ran before (${old.image_ref}, ${old.image_id.slice(0, 19)}) is gone: the old version is DOWN`,
-        hint: `Fetch or load it (docker pull ${old.image_ref}), then: felhom-controller recover`,
-      });
-    }
     const named = config.services.find(({ name }) => name === old.name)?.image ?? null;
-    if (old.anonymous.length > 0 || !(await leadsTo(engine, named, old))) pinned.push(old);
+    if (!(await leadsTo(engine, named, old))) pinned.push(old);
   }
   if (pinned.length === 0) return debt.files;
   warn(
@@ -107,27 +95,7 @@ async function leadsTo(engine: StackEngine, named: string | null, old: OldServic
 
 /** A Compose file: what goes on top of the old one. JSON is YAML. */
 function pinsOf(pinned: readonly OldService[]): unknown {
-  const volumes = pinned.flatMap(({ anonymous }) => anonymous.map(({ volume }) => volume));
-  return {
-    services: Object.fromEntries(
-      pinned.map(({ name, image_id, anonymous }) => [
-        name,
-        {
-          image: image_id,
-          ...(anonymous.length === 0
-            ? {}
-            : { volumes: anonymous.map(({ volume, target }) => ({ type: 'volume', source: keyOf(volume), target })) }),
-        },
-      ]),
-    ),
-    ...(volumes.length === 0
-      ? {}
-      : { volumes: Object.fromEntries(volumes.map((name) => [keyOf(name), { external: true, name }])) }),
-  };
-}
-
-function keyOf(volume: string): string {
-  return `felhom_${volume.slice(0, 12)}`;
+  return { services: Object.fromEntries(pinned.map(({ name, image_id }) => [name, { image: image_id }])) };
 }
 
 /** Seen to run, and verified as strictly as an upgrade. Only then nothing is owed any more. */
@@ -138,8 +106,9 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
   const down = debt.old.filter(({ name, ran }) => ran && !runs(name, containers));
   const started = containers.filter(({ status }) => status === 'running').map(({ name }) => name);
   if (down.length > 0) {
+    const failure = null;
     const owed = down.map(({ name }) => ({ stack: debt.stack, container: name, why: end.why ?? 'it does not run' }));
-    return { outcome: 'owed', started, owed, recovered: false, rungs: end.rungs };
+    return { outcome: 'owed', started, owed, recovered: false, rungs: end.rungs, failure };
   }
   await tellPeople(transaction, why, end);
   await record(transaction, async (machine) => {
@@ -152,7 +121,7 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
   });
   await ports.debts.erase();
   tell(transaction, 'rolled back');
-  return { outcome: 'rolled_back', started, owed: [], recovered: end.why === null, rungs: end.rungs };
+  return { outcome: 'rolled_back', started, owed: [], recovered: end.why === null, rungs: end.rungs, failure: null };
 }
 
 function runs(service: string, containers: readonly ContainerState[]): boolean {

@@ -3,6 +3,7 @@ import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/ot
 import type { HeldLock } from '../quiesce/ports.ts';
 import { catchUp, commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
+import { leaveToPerson } from './leave-to-person.ts';
 import type { UpgradeDebtRead, UpgradePorts } from './ports.ts';
 import { owe, record, type Transaction, type UpgradeSettings } from './run.ts';
 import { endForgiven, forgiveUnreadable, settleUnreadable } from './settle-unreadable.ts';
@@ -105,7 +106,7 @@ async function bringUpNew({ ports, debt, settings, lock, warn }: Transaction): P
 
 /** Too much may have been written since: a person decides. The new version is brought up, and stays. */
 async function verifyLate(transaction: Transaction): Promise<OtherSettled> {
-  const { ports, debt } = transaction;
+  const { debt } = transaction;
   await bringUpNew(transaction);
   const end = await climbNew(transaction);
   await noteRungs(transaction, end.rungs);
@@ -115,23 +116,7 @@ async function verifyLate(transaction: Transaction): Promise<OtherSettled> {
   }
   const message = `the new version of ${debt.stack} is not healthy (${end.why}) and is too old to be rolled back unasked: its data has lived on`;
   const hint = `Take it back: felhom-controller upgrade rollback ${debt.stack}; or mend it, then: felhom-controller upgrade healthcheck ${debt.stack}`;
-  await ports.memory.saveLastGood({ stack: debt.stack, definition: null, previous: debt });
-  await ports.alerts.raise({
-    id: debt.run_id,
-    stack: debt.stack,
-    attempted: debt.target.images.map(({ service, ref }) => `${service}=${ref}`).join(' '),
-    last_good: debt.old.map(({ name, image_ref }) => `${name}=${image_ref}`).join(' '),
-    recovered: false,
-    at: new Date(ports.clock.nowMs()).toISOString(),
-    message,
-    hint,
-  });
-  await record(transaction, async (machine) => {
-    const now = await machine.read();
-    if (now !== null) await machine.note({ lastError: end.why, data: { ...now.data, waits_for_person: true } });
-  });
-  await ports.files.release(debt.reserved);
-  await ports.debts.erase();
+  await leaveToPerson(transaction, end, { message, hint });
   return { started: [], owed: [], failure: new Failure('upgrade_failed', { message, hint }) };
 }
 
@@ -139,7 +124,7 @@ function settledBy({ stack }: UpgradeDebt, end: TakenBack, why: string): OtherSe
   return {
     started: end.started,
     owed: end.owed,
-    failure: end.outcome === 'rolled_back' ? rolledBack(stack, end, why) : null,
+    failure: end.outcome === 'rolled_back' ? rolledBack(stack, end, why) : end.failure,
   };
 }
 

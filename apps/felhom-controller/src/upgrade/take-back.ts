@@ -4,6 +4,7 @@ import type { OwedContainer } from '../quiesce/result.ts';
 import type { Rung } from './memory.ts';
 import { rollBack } from './roll-back.ts';
 import { owe, record, type Transaction, tell } from './run.ts';
+import type { WayBack } from './way-back.ts';
 
 /*
  * Invariants
@@ -13,17 +14,20 @@ import { owe, record, type Transaction, tell } from './run.ts';
  */
 
 export interface TakenBack {
-  outcome: 'failed' | 'rolled_back' | 'owed';
+  /** `kept`: there was no way back, and the new version stays. */
+  outcome: 'failed' | 'rolled_back' | 'owed' | 'kept';
   started: string[];
   owed: OwedContainer[];
   /** The old version is as healthy as it was. */
   recovered: boolean;
   rungs: Rung[];
+  /** Of `kept`: what a person is told. */
+  failure: Failure | null;
 }
 
 /** Brings the old version back, from whatever point. Throws `docker_unreachable` and what cannot be written; then the debt stays. */
-export async function takeBack(transaction: Transaction, why: string): Promise<TakenBack> {
-  if (transaction.debt.phase !== 'staged') return await rollBack(transaction, why);
+export async function takeBack(transaction: Transaction, why: string, wayBack?: WayBack): Promise<TakenBack> {
+  if (transaction.debt.phase !== 'staged') return await rollBack(transaction, why, wayBack);
   const resumed = await resumeOld(transaction);
   if (resumed.owed.length === 0) {
     await record(transaction, async (machine) => {
@@ -33,7 +37,7 @@ export async function takeBack(transaction: Transaction, why: string): Promise<T
     await transaction.ports.files.release(transaction.debt.reserved);
     await transaction.ports.debts.erase();
     tell(transaction, 'failed');
-    return { outcome: 'failed', recovered: true, rungs: [], ...resumed };
+    return { outcome: 'failed', recovered: true, rungs: [], failure: null, ...resumed };
   }
   // Its containers are gone: they are made again. The data was never touched, and a snapshot of it is the same.
   await owe(transaction, { phase: 'rolling_back', reason: why });

@@ -1,0 +1,21 @@
+import { Failure } from '@felhom/kernel/failure.ts';
+import type { Transaction } from './run.ts';
+
+/** Everything of the project, gracefully: what it writes outside of its own data is not rolled back. */
+export async function removeAll({ ports: { engine }, debt, settings: { quiesce } }: Transaction): Promise<void> {
+  const own = (await engine.list()).filter(({ project }) => project === debt.stack);
+  await Promise.all(
+    own.map(async ({ id, stopTimeoutSeconds }) => {
+      const graceMs = Math.max(0, stopTimeoutSeconds ?? 10) * 1_000;
+      await engine.setRestartPolicy(id, { name: 'no', retries: 0 });
+      await engine.stop(id, { boundMs: graceMs + quiesce.stopMarginMs });
+    }),
+  );
+  for (const { id } of own) await engine.remove(id, { boundMs: quiesce.startMs });
+  const left = (await engine.list()).filter(({ project }) => project === debt.stack);
+  if (left.length === 0) return;
+  throw new Failure('apps_down', {
+    message: `${left.map(({ name }) => name).join(', ')} cannot be removed, and ${debt.stack} is DOWN until they are`,
+    hint: `Look at: docker rm --force ${left[0]?.name ?? ''}; recovery is tried again every minute, or now: felhom-controller recover`,
+  });
+}
