@@ -1,19 +1,10 @@
 import { constants } from 'node:fs';
-import { Failure } from '@felhom/kernel/failure.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import type { Journal, JournalOptions } from './journal.ts';
-import {
-  appendBytes,
-  type Checked,
-  checkRecord,
-  type EndUse,
-  keptStretches,
-  replaceJournal,
-  requireNamed,
-} from './journal-file.ts';
+import { appendBytes, type Checked, keptStretches, replaceJournal, requireNamed } from './journal-file.ts';
 import { type Parsed, recordsOf, type Stretch } from './journal-format.ts';
+import { JournalUse } from './journal-use.ts';
 import type { RunLock } from './run-lock.ts';
-import { unwritable } from './unwritable.ts';
 
 /*
  * Invariants
@@ -42,6 +33,7 @@ interface Waiting<R> extends Checked<R> {
 export class JournalWriter<R> implements Journal<R> {
   readonly problems: readonly string[];
   readonly #options: WriterParts<R>;
+  readonly #use: JournalUse<R>;
   #file: DiskFile;
   #stretches: Stretch<R>[];
   #records: R[];
@@ -49,13 +41,11 @@ export class JournalWriter<R> implements Journal<R> {
   /** Compacted by itself once it is larger. */
   #limitBytes: number;
   #waiting: Waiting<R>[] = [];
-  #last: Promise<unknown> = Promise.resolve();
-  #ended: Failure | null = null;
-  #closing: Promise<void> | null = null;
 
   constructor(parts: WriterParts<R>) {
     this.problems = parts.parsed.problems;
     this.#options = parts;
+    this.#use = new JournalUse(parts);
     this.#file = parts.file;
     this.#stretches = parts.parsed.stretches;
     this.#records = recordsOf(parts.parsed.stretches);
@@ -67,32 +57,25 @@ export class JournalWriter<R> implements Journal<R> {
     return this.#records;
   }
 
-  append(record: R): Promise<void> {
-    if (this.#closing !== null) return Promise.reject(this.#closedAlready());
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ ...this.#check(record), resolve, reject });
-      if (this.#waiting.length === 1) void this.#inTurn(() => this.#flush());
+  async append(record: R): Promise<void> {
+    this.#use.requireOpen();
+    const checked = this.#use.check(record);
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting.push({ ...checked, resolve, reject });
+      if (this.#waiting.length === 1) void this.#use.inTurn(() => this.#flush());
     });
   }
 
-  compact(): Promise<void> {
-    if (this.#closing !== null) return Promise.reject(this.#closedAlready());
-    return this.#inTurn(() => this.#compact()).finally(() => this.#measureAnew());
+  async compact(): Promise<void> {
+    this.#use.requireOpen();
+    await this.#use.inTurn(() => this.#compact()).finally(() => this.#measureAnew());
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#inTurn(async () => {
+    return this.#use.close(async () => {
       await this.#file.close();
       await this.#options.lock.release();
     });
-    return this.#closing;
-  }
-
-  /** Runs one piece of work after all that was asked for before. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#last.then(work);
-    this.#last = mine.catch(() => undefined); // Its caller hears of it; the next one is not concerned.
-    return mine;
   }
 
   async #flush(): Promise<void> {
@@ -114,9 +97,10 @@ export class JournalWriter<R> implements Journal<R> {
 
   /** In a turn of its own, behind what waits already: whoever appended is not kept waiting for it. */
   #compactIfGrown(): void {
-    if (this.#sizeBytes <= this.#limitBytes || this.#closing !== null) return;
+    if (this.#sizeBytes <= this.#limitBytes || this.#use.isClosing) return;
     this.#limitBytes = Number.POSITIVE_INFINITY;
-    void this.#inTurn(() => this.#compact())
+    void this.#use
+      .inTurn(() => this.#compact())
       .catch((error: unknown) => this.#options.onTrouble?.(error))
       .finally(() => this.#measureAnew());
   }
@@ -129,21 +113,20 @@ export class JournalWriter<R> implements Journal<R> {
 
   async #write(bytes: Buffer): Promise<void> {
     await this.#requireOurs();
-    const endUse: EndUse = (what, cause) => this.#end(what, cause);
-    await appendBytes(this.#options.path, this.#file, { end: this.#sizeBytes, bytes, endUse });
+    await appendBytes(this.#options.path, this.#file, { end: this.#sizeBytes, bytes, endUse: this.#use.end });
     this.#sizeBytes += bytes.length;
   }
 
   async #compact(): Promise<void> {
     await this.#requireOurs();
     const { path, disk } = this.#options;
-    const kept = keptStretches(this.#stretches, this.#options.keep(this.#records), (value) => this.#check(value));
-    const endUse: EndUse = (what, cause) => this.#end(what, cause);
-    const sizeBytes = await replaceJournal(path, this.#file, { old: this.#stretches, kept, disk, endUse });
+    const kept = keptStretches(this.#stretches, this.#options.keep(this.#records), (value) => this.#use.check(value));
+    const parts = { old: this.#stretches, kept, disk, endUse: this.#use.end };
+    const sizeBytes = await replaceJournal(path, this.#file, parts);
     const old = this.#file;
     this.#file = await disk
       .open(path, constants.O_RDWR)
-      .catch((error: unknown) => this.#end('Its compacted form could not be opened.', error));
+      .catch((error: unknown) => this.#use.end('Its compacted form could not be opened.', error));
     this.#stretches = kept;
     this.#records = recordsOf(kept);
     this.#sizeBytes = sizeBytes;
@@ -151,26 +134,7 @@ export class JournalWriter<R> implements Journal<R> {
   }
 
   async #requireOurs(): Promise<void> {
-    if (this.#ended !== null) throw this.#ended;
+    this.#use.requireAlive();
     await requireNamed(this.#options.path, this.#file);
-  }
-
-  /** Nothing is known of the file any more: tells whoever ends the process, and refuses all that comes. */
-  #end(what: string, cause: unknown): never {
-    const state = `${what} The process ends, so that it is read again from the disk.`;
-    this.#ended = unwritable(this.#options.path, state, cause);
-    this.#options.onFatal(this.#ended);
-    throw this.#ended;
-  }
-
-  #check(value: R): Checked<R> {
-    return checkRecord(this.#options.path, this.#options.schema, value);
-  }
-
-  #closedAlready(): Failure {
-    return new Failure('bug', {
-      message: `${this.#options.path} was used after it was closed`,
-      hint: 'This is a defect. Please report it with this message.',
-    });
   }
 }

@@ -1,19 +1,8 @@
-import { constants } from 'node:fs';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type Disk, type DiskFile, errorCode, systemDisk } from './disk.ts';
-import {
-  appendBytes,
-  type Checked,
-  checkRecord,
-  cutTail,
-  type EndUse,
-  keptStretches,
-  nothingRecorded,
-  replaceJournal,
-} from './journal-file.ts';
-import { parseJournal, recordsOf, type Stretch } from './journal-format.ts';
-import { openJournalFile } from './journal-opening.ts';
-import { isNamed } from './lock-file.ts';
+import { type Disk, type DiskFile, systemDisk } from './disk.ts';
+import { appendBytes, keptStretches, nothingRecorded, replaceJournal } from './journal-file.ts';
+import { JournalUse } from './journal-use.ts';
+import { JournalView } from './journal-view.ts';
 import { acquireWithin, processStartTime, type RunLock } from './run-lock.ts';
 import type { Schema } from './schema.ts';
 import { unwritable } from './unwritable.ts';
@@ -86,24 +75,21 @@ export async function openSharedJournal<R>(options: SharedJournalOptions<R>): Pr
 class Shared<R> implements SharedJournal<R> {
   readonly #options: SharedJournalOptions<R>;
   readonly #disk: Disk;
-  #file: DiskFile | null = null;
-  #stretches: Stretch<R>[] = [];
-  #records: R[] = [];
-  #problems: string[] = [];
-  #sizeBytes = 0;
+  readonly #use: JournalUse<R>;
+  readonly #view: JournalView<R>;
   #compactedBytes = 0;
   #waiting: Waiting<R>[] = [];
-  #last: Promise<unknown> = Promise.resolve();
-  #ended: Failure | null = null;
-  #closing: Promise<void> | null = null;
 
   constructor(options: SharedJournalOptions<R>) {
+    const { path, schema, disk = systemDisk } = options;
     this.#options = options;
-    this.#disk = options.disk ?? systemDisk;
+    this.#disk = disk;
+    this.#use = new JournalUse(options);
+    this.#view = new JournalView({ path, schema, disk });
   }
 
   get problems(): readonly string[] {
-    return this.#problems;
+    return this.#view.problems;
   }
 
   async open(): Promise<void> {
@@ -111,9 +97,9 @@ class Shared<R> implements SharedJournal<R> {
   }
 
   async refresh(): Promise<readonly R[]> {
-    return await this.#inTurn(async () => {
-      if (!(await this.#isCurrent())) await this.#locked(async () => undefined);
-      return [...this.#records];
+    return await this.#use.inTurn(async () => {
+      if (this.#use.isEnded || !(await this.#view.isCurrent())) await this.#locked(async () => undefined);
+      return [...this.#view.records];
     });
   }
 
@@ -122,7 +108,7 @@ class Shared<R> implements SharedJournal<R> {
   }
 
   async decide<T>(look: (records: readonly R[]) => Decision<R, T>): Promise<T> {
-    this.#requireOpen();
+    this.#use.requireOpen();
     return await new Promise<T>((resolve, reject) => {
       this.#waiting.push({
         look: (records) => {
@@ -131,25 +117,17 @@ class Shared<R> implements SharedJournal<R> {
         },
         reject,
       });
-      if (this.#waiting.length === 1) void this.#inTurn(() => this.#flush());
+      if (this.#waiting.length === 1) void this.#use.inTurn(() => this.#flush());
     });
   }
 
   async compact(): Promise<void> {
-    this.#requireOpen();
-    await this.#inTurn(() => this.#locked((file) => this.#compact(file)));
+    this.#use.requireOpen();
+    await this.#use.inTurn(() => this.#locked((file) => this.#compact(file)));
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#inTurn(async () => await this.#file?.close());
-    return this.#closing;
-  }
-
-  /** Runs one piece of work after all that was asked for before. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#last.then(work);
-    this.#last = mine.catch(() => undefined); // Its caller hears of it; the next one is not concerned.
-    return mine;
+    return this.#use.close(() => this.#view.close());
   }
 
   async #flush(): Promise<void> {
@@ -167,13 +145,13 @@ class Shared<R> implements SharedJournal<R> {
 
   /** Appends what each of the batch decides, seeing what the ones before it decided. Answers those that are recorded. */
   async #write(file: DiskFile, batch: readonly Waiting<R>[]): Promise<(() => void)[]> {
-    const seen = [...this.#records];
+    const seen = [...this.#view.records];
     const lines: Buffer[] = [];
     const told: (() => void)[] = [];
     for (const { look, reject } of batch) {
       try {
         const { append, tell } = look(seen);
-        const checked = append.map((record) => this.#check(record));
+        const checked = append.map((record) => this.#use.check(record));
         seen.push(...checked.map(({ record }) => record));
         lines.push(...checked.map(({ line }) => line));
         told.push(tell);
@@ -182,41 +160,39 @@ class Shared<R> implements SharedJournal<R> {
       }
     }
     const bytes = Buffer.concat(lines);
-    if (bytes.length > 0)
-      await appendBytes(this.#options.path, file, { end: this.#sizeBytes, bytes, endUse: this.#end });
-    this.#stretches.push(...seen.slice(this.#records.length).map((value): Stretch<R> => ({ kind: 'record', value })));
-    this.#records = seen;
-    this.#sizeBytes += bytes.length;
+    const { records, sizeBytes: end } = this.#view;
+    if (bytes.length > 0) await appendBytes(this.#options.path, file, { end, bytes, endUse: this.#use.end });
+    this.#view.appended(seen.slice(records.length), bytes.length);
     return told;
   }
 
   /** Room is nobody's reason to fail: what could not be compacted is compacted some other time. */
   async #compactWhenLarge(file: DiskFile): Promise<void> {
     const { compactAboveBytes = 1024 * 1024 } = this.#options;
-    if (this.#sizeBytes <= Math.max(compactAboveBytes, 2 * this.#compactedBytes)) return;
-    this.#compactedBytes = this.#sizeBytes;
+    const { sizeBytes } = this.#view;
+    if (sizeBytes <= Math.max(compactAboveBytes, 2 * this.#compactedBytes)) return;
+    this.#compactedBytes = sizeBytes;
     try {
       await this.#compact(file);
     } catch (error) {
-      if (this.#ended !== null) throw error;
+      if (this.#use.isEnded) throw error;
     }
   }
 
   async #compact(file: DiskFile): Promise<void> {
     const { path, keep } = this.#options;
-    const kept = keptStretches(this.#stretches, keep(this.#records), (value) => this.#check(value));
-    const parts = { old: this.#stretches, kept, disk: this.#disk, endUse: this.#end };
-    this.#compactedBytes = await replaceJournal(path, file, parts);
-    await this.#catchUp(file);
+    const { stretches: old, records } = this.#view;
+    const kept = keptStretches(old, keep(records), (value) => this.#use.check(value));
+    this.#compactedBytes = await replaceJournal(path, file, { old, kept, disk: this.#disk, endUse: this.#use.end });
+    await this.#view.catchUp();
   }
 
   /** Runs `work` under the lock, over a file that is the path's own, read to its end and whole. */
   async #locked<T>(work: (file: DiskFile) => Promise<T>): Promise<T> {
-    if (this.#ended !== null) throw this.#ended;
+    this.#use.requireAlive();
     const lock = await this.#takeLock();
     try {
-      const file = await this.#catchUp(this.#file);
-      return await work(file);
+      return await work(await this.#view.catchUp());
     } catch (error) {
       throw unwritable(this.#options.path, nothingRecorded, error);
     } finally {
@@ -234,79 +210,6 @@ class Shared<R> implements SharedJournal<R> {
     throw new Failure('busy', {
       message: `${path} has been held by ${who} for ${lockWaitMs / 1_000} s. Nothing was recorded and nothing was started.`,
       hint: 'Look at that process; if it hangs, end it: what it began is resolved by the next one that starts.',
-    });
-  }
-
-  /** Whether nobody has written since we last looked. */
-  async #isCurrent(): Promise<boolean> {
-    const { path } = this.#options;
-    if (this.#ended !== null || this.#file === null || !(await isNamed(path, this.#file))) return false;
-    return (await this.#file.stat()).sizeBytes === this.#sizeBytes;
-  }
-
-  async #catchUp(open: DiskFile | null): Promise<DiskFile> {
-    const { path, schema } = this.#options;
-    const file = await this.#reopen(open);
-    if ((await file.stat()).sizeBytes < this.#sizeBytes) this.#forget(); // Somebody's own cut: read it anew.
-    const bytes = await file.readFrom(this.#sizeBytes);
-    const { stretches, intactBytes, problems } = parseJournal(bytes, schema, this.#sizeBytes);
-    const at = this.#sizeBytes + intactBytes;
-    await cutTail(path, file, { tail: bytes.subarray(intactBytes), at }, this.#disk);
-    this.#stretches.push(...stretches);
-    this.#records.push(...recordsOf(stretches));
-    this.#problems.push(...problems);
-    this.#sizeBytes = at;
-    return file;
-  }
-
-  /** The file that the path names: the open one, or the one that another process's compaction put there. */
-  async #reopen(open: DiskFile | null): Promise<DiskFile> {
-    const { path } = this.#options;
-    if (open !== null && (await isNamed(path, open))) return open;
-    // Never made anew under our feet: an empty journal would say that nothing was ever begun.
-    const file =
-      open === null
-        ? await openJournalFile(path, this.#disk)
-        : await this.#disk.open(path, constants.O_RDWR).catch((error: unknown) => this.#refuseRemoved(error));
-    await open?.close();
-    this.#file = file;
-    this.#forget();
-    return file;
-  }
-
-  #refuseRemoved(cause: unknown): never {
-    if (errorCode(cause) !== 'ENOENT') throw cause;
-    throw new Failure('busy', {
-      message: `${this.#options.path} was removed while it was open. ${nothingRecorded}`,
-      hint: 'Put the journal back, or restart the service so that it begins a new one.',
-      cause,
-    });
-  }
-
-  #forget(): void {
-    this.#stretches = [];
-    this.#records = [];
-    this.#problems = [];
-    this.#sizeBytes = 0;
-  }
-
-  #check(value: R): Checked<R> {
-    return checkRecord(this.#options.path, this.#options.schema, value);
-  }
-
-  /** Nothing is known of the file any more: tells whoever ends the process, and refuses all that comes. */
-  readonly #end: EndUse = (what, cause) => {
-    const state = `${what} The process ends, so that it is read again from the disk.`;
-    this.#ended = unwritable(this.#options.path, state, cause);
-    this.#options.onFatal(this.#ended);
-    throw this.#ended;
-  };
-
-  #requireOpen(): void {
-    if (this.#closing === null) return;
-    throw new Failure('bug', {
-      message: `${this.#options.path} was used after it was closed`,
-      hint: 'This is a defect. Please report it with this message.',
     });
   }
 }
