@@ -19,6 +19,7 @@ const apps = ['shop-app-1', 'shop-db-1'];
 const allIsWell = { running: apps, owed: [] };
 const deadlineMs = 3_000;
 const hungMs = 1_000;
+const ctrlC = '\u0003';
 let lab: Lab;
 
 beforeAll(async () => {
@@ -74,6 +75,32 @@ describe.each(runSteps)('at the step "%s"', (step) => {
       controller.child.kill('SIGKILL');
       await controller.ended;
     }
+  });
+});
+
+describe('Ctrl-C at a terminal', () => {
+  const interrupt = async (step: (typeof runSteps)[number]): Promise<ReturnType<typeof runSince>> => {
+    const sinceMs = Date.now();
+    const terminal = openTerminal(lab, ['backup', 'now']);
+    await waitUntilDrawn(terminal, step);
+    terminal.type(ctrlC);
+    terminal.type(ctrlC);
+    await hasRunToItsEnd(terminal);
+    expect(await standingNow(lab)).toEqual(allIsWell);
+    await terminal.close();
+    return runSince(sinceMs);
+  };
+
+  it('before the apps are down cancels the backup', async () => {
+    const archives = (await lab.archives()).length;
+    expect(await interrupt('ready')).toMatchObject({ outcome: expect.stringMatching(/^(aborted|interrupted)$/) });
+    await waitUntilNoJob(lab);
+    expect((await lab.archives()).length).toBe(archives);
+  });
+
+  it('with the apps down brings them back first, however often it comes', async () => {
+    await lab.order({ fault: 'freeze_hangs' });
+    expect(await interrupt('quiesced')).not.toMatchObject({ grade: 'app-consistent' });
   });
 });
 

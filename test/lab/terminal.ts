@@ -11,6 +11,8 @@ import { waitUntil } from './wait-until.ts';
 export interface Terminal {
   /** All that was ever drawn on it. */
   drawn(): string;
+  /** Types, as on a keyboard: `\u0003` is Ctrl-C. */
+  type(text: string): void;
   /**
    * Takes the terminal away as a lost connection does: its other end is closed, and the kernel hangs up whoever sits at it
    * (SIGHUP to the session's leader and to the foreground group, EIO for who writes on).
@@ -31,12 +33,15 @@ export function openTerminal(lab: Lab, args: readonly string[]): Terminal {
   const command = `exec ${[controllerProgram, ...args, '--config', config].join(' ')}`;
   const holder = spawn('script', ['--quiet', '--flush', '--command', command, file], {
     env: lab.guestEnvironment(),
-    stdio: 'ignore',
+    stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   });
+  // Whoever types at a terminal that is gone is not heard.
+  holder.stdin.on('error', () => undefined);
   const ended = once(holder, 'exit');
   return {
     drawn: () => (existsSync(file) ? readFileSync(file, 'utf8') : ''),
+    type: (text) => void holder.stdin.write(text),
     close: async () => {
       holder.kill('SIGKILL');
       await ended;
