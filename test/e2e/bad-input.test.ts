@@ -27,7 +27,11 @@ let original: string;
 let before: Record<string, string>;
 
 beforeAll(async () => {
-  lab = await openLab({ controller: { bounds: { agent_connect: '1s', agent_answer: '1s' } } });
+  lab = await openLab({
+    controller: { bounds: { agent_connect: '1s', agent_answer: '1s' } },
+    // Where a killed controller says nothing, the archive is not kept waiting for long.
+    agentBounds: { resume_hold: '1s' },
+  });
   await lab.addStack('web', plainService('app'));
   config = join(lab.guest, 'etc/felhom/controller.yaml');
   original = await readFile(config, 'utf8');

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { glanceAtRuns } from 'felhom-controller/state/run-glance.ts';
+import { glanceAtRuns, type RunGlance } from 'felhom-controller/state/run-glance.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { backUp, waitUntilDown } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
@@ -41,7 +41,7 @@ const hasRunToItsEnd = async (terminal: Terminal): Promise<void> =>
   void (await waitUntil('the run is over', async () => await terminal.hasEnded()));
 
 /** What the history says of the newest run that began after `sinceMs`. */
-function runSince(sinceMs: number): { outcome: string | null; grade: string | null } | undefined {
+function runSince(sinceMs: number): RunGlance | undefined {
   const runs = glanceAtRuns(join(lab.guest, 'var/lib/felhom'), 5);
   return runs.find(({ started_at }) => Date.parse(started_at) >= sinceMs);
 }
@@ -79,6 +79,7 @@ describe.each(runSteps)('at the step "%s"', (step) => {
 });
 
 describe('Ctrl-C at a terminal', () => {
+  const byKeyboard: unknown = expect.stringContaining('interrupted from the keyboard');
   const interrupt = async (step: (typeof runSteps)[number]): Promise<ReturnType<typeof runSince>> => {
     const sinceMs = Date.now();
     const terminal = openTerminal(lab, ['backup', 'now']);
@@ -93,14 +94,18 @@ describe('Ctrl-C at a terminal', () => {
 
   it('before the apps are down cancels the backup', async () => {
     const archives = (await lab.archives()).length;
-    expect(await interrupt('ready')).toMatchObject({ outcome: expect.stringMatching(/^(aborted|interrupted)$/) });
+    expect(await interrupt('ready')).toMatchObject({ outcome: 'aborted', message: byKeyboard });
     await waitUntilNoJob(lab);
     expect((await lab.archives()).length).toBe(archives);
   });
 
   it('with the apps down brings them back first, however often it comes', async () => {
     await lab.order({ fault: 'freeze_hangs' });
-    expect(await interrupt('quiesced')).not.toMatchObject({ grade: 'app-consistent' });
+    expect(await interrupt('quiesced')).toMatchObject({
+      outcome: 'running',
+      grade: 'crash-consistent',
+      message: byKeyboard,
+    });
   });
 });
 
