@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFile, copyFile, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Failure } from '@felhom/kernel/failure.ts';
@@ -160,6 +160,16 @@ describe('a journal with several writers', () => {
     await journal.close();
   });
 
+  test('reads a file anew that somebody cut in place', async () => {
+    const journal = await openIt();
+    for (const id of ['a', 'b']) await journal.append(begin(id));
+    await truncate(path, Buffer.byteLength(toLine(begin('a'))));
+    expect(ids(await journal.refresh())).toEqual(['a']);
+    await journal.append(begin('c'));
+    expect(await onDisk()).toEqual(['a', 'c']);
+    await journal.close();
+  });
+
   test('names the process that keeps the lock for too long', async () => {
     const journal = await openIt({ lockWaitMs: 50 });
     const held = await acquireRunLock(`${path}.lock`, { pid: 4711, startTime: '1' });
@@ -191,6 +201,22 @@ describe('compaction among several writers', () => {
     );
     expect((await onDisk()).toSorted()).toEqual(stillOpen.toSorted());
     await Promise.all(writers.map(({ journal }) => journal.close()));
+  });
+
+  test.each([
+    ['shorter than what another one has read', 0],
+    ['as long again, and longer', 20],
+  ])('that leaves the file %s is read anew by that one, whole', async (_, more) => {
+    const [one, other] = [await openIt(), await openIt()];
+    for (const id of ['a', 'b', 'c']) await one.append(begin(id));
+    await one.append(end('a'));
+    expect(ids(await other.refresh())).toEqual(['a', 'b', 'c', 'a']);
+    await one.compact();
+    for (let i = 0; i < more; i += 1) await one.append(begin(`n${i}`));
+    expect(await other.refresh()).toEqual(await one.refresh());
+    expect(ids(await other.refresh()).slice(0, 3)).toEqual(['b', 'c', ...(more > 0 ? ['n0'] : [])]);
+    expect(other.problems).toEqual([]);
+    await Promise.all([one.close(), other.close()]);
   });
 
   test('comes by itself when the file has grown, keeps what is open, and never fails an append', async () => {
