@@ -23,13 +23,23 @@ const declared = (vmid: number, more: Partial<DesiredGuest> = {}): DesiredGuest 
 const one = { guests: [guest(101)], desired: [declared(101)], ends: ['101 running cores=4'] };
 const both = ['setConfig 101', 'start 101'];
 
+const several = {
+  guests: [guest(101), guest(102, { running: true }), guest(103, { kind: 'qemu', running: true })],
+  desired: [declared(101), declared(102, { state: 'stopped', fields: {} }), declared(103)],
+  ends: ['101 running cores=4', '102 stopped cores=2', '103 running cores=4'],
+  effects: ['setConfig 101', 'setConfig 103', 'shutdown 102', 'start 101'],
+} satisfies Partial<ReconcileScenario>;
+
 export const reconcileScenarios: readonly ReconcileScenario[] = [
+  { ...several, name: 'a container to change and start, one to stop, a VM to change' },
+  { ...several, name: 'the same in loops, whose passes end before the work that they begin', loop: 500 },
+  { ...several, name: 'the same by two loops at once', loop: 500, agents: 2 },
   {
-    name: 'a container to change and start, one to stop, a VM to change',
-    guests: [guest(101), guest(102, { running: true }), guest(103, { kind: 'qemu', running: true })],
-    desired: [declared(101), declared(102, { state: 'stopped', fields: {} }), declared(103)],
-    ends: ['101 running cores=4', '102 stopped cores=2', '103 running cores=4'],
-    effects: ['setConfig 101', 'setConfig 103', 'shutdown 102', 'start 101'],
+    ...one,
+    name: 'a loop whose call to start is lost and arrives late',
+    loop: 5_000,
+    plan: { loses: { start: 'late' } },
+    effects: both,
   },
   ...(['before', 'after', 'late'] as const).map(
     (loss): ReconcileScenario => ({

@@ -1,6 +1,7 @@
 import { actionJournal } from 'felhom-agent/reconcile/action-journal.ts';
 import { type ActionRecord, actionRecord, entriesOf } from 'felhom-agent/reconcile/action-record.ts';
 import type { LastPass } from 'felhom-agent/reconcile/last-pass.ts';
+import { runLoop } from 'felhom-agent/reconcile/loop.ts';
 import type { Desired, DesiredGuest } from 'felhom-agent/reconcile/model.ts';
 import { runPass } from 'felhom-agent/reconcile/pass.ts';
 import type { ReconcileLimits, ReconcilePorts } from 'felhom-agent/reconcile/ports.ts';
@@ -27,6 +28,8 @@ export interface ReconcileScenario {
   plan?: ReconcilePlan;
   /** Agents at a time, each a process of its own. Default 1. */
   agents?: number;
+  /** Each agent is a loop with this interval, milliseconds: so short that work outlives the pass that began it. */
+  loop?: number;
   /** How the guests end, as `101 running cores=4`. */
   ends: readonly string[];
   /** Calls of ours that take effect when nothing crashes, sorted. */
@@ -54,6 +57,7 @@ export const reconcileLimits: ReconcileLimits = {
 };
 const restartMs = 1_500;
 const passesMost = 12;
+const loopPassesMost = 100;
 
 /** Plays a scenario to its end; the n-th agent ends at the n-th crash point, the ones after the last live. */
 export async function playReconcile(
@@ -126,18 +130,37 @@ export class ReconcileWorld {
       for (const [name, holder] of this.lanes) if (holder === life) this.lanes.delete(name);
     });
     this.lives.push(life);
-    const pass = runPass(this.ports(life), {
-      limits: reconcileLimits,
-      vmids: null,
-      allowStops: null,
-      allowMemoryBelowUse: false,
-      lockTimeoutMs: 120_000,
-      stop: new AbortController().signal,
-    });
-    const end = await Promise.race([pass, life.died]);
+    const end = await Promise.race([this.work(this.ports(life)), life.died]);
     if (end === 'died') return null;
     this.reports.push(end);
     return end;
+  }
+
+  /** What an agent does in its life; answers its last report. */
+  async work(ports: ReconcilePorts): Promise<PassReport> {
+    const options = { limits: reconcileLimits, vmids: null, allowStops: null, allowMemoryBelowUse: false };
+    const { loop: intervalMs } = this.scenario;
+    if (intervalMs === undefined)
+      return await runPass(ports, { ...options, lockTimeoutMs: 120_000, stop: new AbortController().signal });
+    const stop = new AbortController();
+    const told: PassReport[] = [];
+    await runLoop(ports, {
+      ...options,
+      lockTimeoutMs: 0,
+      intervalMs,
+      longestPauseMs: 60_000,
+      gateMs: 1_800_000,
+      random: () => 0.5,
+      stop: stop.signal,
+      onReport: (report) => {
+        told.push(report);
+        if (report.outcome === 'in_sync' || told.length >= loopPassesMost) stop.abort();
+      },
+      onFailure: ({ message }) => this.violation(`no pass could be made: ${message}`),
+    });
+    const last = told.at(-1);
+    if (last === undefined) throw new Error('the loop made no pass');
+    return last;
   }
 
   ports(life: Doom): ReconcilePorts {
