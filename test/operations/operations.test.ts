@@ -1,5 +1,8 @@
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openSharedJournal } from '@felhom/durable/shared-journal.ts';
+import { actionRecord } from 'felhom-agent/reconcile/action-record.ts';
+import { actionsPath } from 'felhom-agent/state-files.ts';
 import { afterEach, describe, expect, it } from 'vitest';
 import { until } from '../agent/rig.ts';
 import { type Answer, type Desk, openDesk, textOf } from './desk.ts';
@@ -136,6 +139,37 @@ describe('destroying a guest', () => {
     expect(await desk.apply(before)).toMatchObject(refusedAs('guest_changed'));
     expect(await desk.apply(await desk.sign('guest-destroy'))).toMatchObject(refusedAs('guest_protected'));
     expect(await desk.pve.guests.list()).toHaveLength(1);
+  });
+});
+
+describe('a guest of which reconcile does not know what became of its call', () => {
+  it('is neither destroyed nor changed before that is resolved', async () => {
+    desk = await openDesk();
+    await desk.stopGuest();
+    const file = await desk.sign('guest-destroy');
+    const at = new Date().toISOString();
+    const journal = await openSharedJournal({
+      path: actionsPath(join(desk.folder, 'state')),
+      schema: actionRecord,
+      keep: (records) => records,
+      onFatal: () => undefined,
+    });
+    const who = {
+      by: 'reconcile',
+      pid: 1,
+      boot_id: 'an earlier one',
+      boot_ms: 0,
+      node: 'pve1',
+      node_seconds: null,
+    } as const;
+    const what = { vmid: 101, guest_kind: 'lxc', action: { kind: 'start' } } as const;
+    await journal.append({ kind: 'intent', id: 'left-open', key: 'left-open', at, ...who, ...what, known: [] });
+    await journal.close();
+    const refused = await desk.apply(file);
+    expect(refused).toMatchObject(refusedAs('lane_busy', 11));
+    expect(refused.stdout).toContain('left-open');
+    expect(await desk.run('recover', '--json')).toMatchObject({ code: 0, json: { recovered: [{ outcome: 'void' }] } });
+    expect(await desk.apply(file)).toMatchObject(done);
   });
 });
 

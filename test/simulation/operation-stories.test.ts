@@ -174,16 +174,30 @@ it('serve brings what a dead process left to its end, and notes the time, throug
   const said: string[] = [];
   const log = { info: (line: string) => void said.push(line), warn: (line: string) => void said.push(line) };
   const { ports } = world.process(null);
-  const every = { openEveryMs: 30_000, quietEveryMs: 3_600_000 };
+  const every = { lookEveryMs: 30_000, markEveryMs: 3_600_000 };
   const watching = watchOperations(ports, { log, stop: stop.signal, ...every });
   await world.clock.pass(awayMs / 2);
   expect(world.record().operations).toMatchObject([{ outcome: null }]);
   await world.clock.pass(awayMs);
   expect(world.record().operations).toMatchObject([{ outcome: 'done' }]);
   expect(said).toEqual([expect.stringMatching(/^done: delete the backup/)]);
-  await world.clock.pass(2 * every.quietEveryMs);
-  expect(world.clock.nowMs() - world.record().high_water_ms).toBeLessThan(every.quietEveryMs);
+  await world.clock.pass(2 * every.markEveryMs);
+  expect(world.clock.nowMs() - world.record().high_water_ms).toBeLessThan(every.markEveryMs);
   expect(world.node.asked).toEqual(['delete-backup']);
+  stop.abort();
+  await world.clock.run(watching);
+});
+
+it('serve finds within its next look what a process leaves that dies while it serves', async () => {
+  const world = operationWorld();
+  const stop = new AbortController();
+  const log = { info: () => undefined, warn: () => undefined };
+  const every = { lookEveryMs: 30_000, markEveryMs: 3_600_000 };
+  const watching = watchOperations(world.process(null).ports, { log, stop: stop.signal, ...every });
+  await world.clock.pass(600_000);
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  await world.clock.pass(2 * every.lookEveryMs);
+  expect(world.record().operations).toMatchObject([{ outcome: 'done' }]);
   stop.abort();
   await world.clock.run(watching);
 });
@@ -195,7 +209,7 @@ it('serve looks on after what kept it from looking, and says it once', async () 
   const said: string[] = [];
   const log = { info: () => undefined, warn: (line: string) => void said.push(line) };
   const store = { ...ports.store, change: () => Promise.reject(new Error('the disk is gone')) };
-  const every = { openEveryMs: 30_000, quietEveryMs: 60_000 };
+  const every = { lookEveryMs: 30_000, markEveryMs: 60_000 };
   const watching = watchOperations({ ...ports, store }, { log, stop: stop.signal, ...every });
   await world.clock.pass(300_000);
   expect(said).toEqual([expect.stringContaining('the disk is gone')]);

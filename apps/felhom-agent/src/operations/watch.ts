@@ -8,10 +8,10 @@ import { recoverOperations } from './recover.ts';
 export interface WatchOptions {
   log: { info(message: string): void; warn(message: string): void };
   stop: AbortSignal;
-  /** Between two looks while an operation is open. */
-  openEveryMs: number;
-  /** Between two looks else: each raises the mark below which no clock is believed. */
-  quietEveryMs: number;
+  /** Between two looks for operations that are open: their process may die at any time. */
+  lookEveryMs: number;
+  /** Between two raises of the mark below which no clock is believed. */
+  markEveryMs: number;
 }
 
 /**
@@ -19,23 +19,25 @@ export interface WatchOptions {
  * then, so that a clock that is set back between two operations is noticed. Ends when `stop` says so; never throws.
  */
 export async function watchOperations(ports: OperationPorts, options: WatchOptions): Promise<void> {
-  const { log, stop, openEveryMs, quietEveryMs } = options;
+  const { log, stop, lookEveryMs, markEveryMs } = options;
   const { clock, store } = ports;
   let said = '';
+  let markAtMs = clock.monotonicMs();
   while (!stop.aborted) {
-    let open = false;
     try {
-      await store.change((file) => ({ file: withHighWater(file, clock.nowMs()), answer: null }));
+      if (clock.monotonicMs() >= markAtMs) {
+        await store.change((file) => ({ file: withHighWater(file, clock.nowMs()), answer: null }));
+        markAtMs = clock.monotonicMs() + markEveryMs;
+      }
       for (const operation of await recoverOperations(ports, stop)) {
         if (!isOpen(operation)) log.info(`${told(operation)}: ${describeOperation(operation.payload)}`);
       }
-      open = (await store.read()).operations.some(isOpen);
       said = '';
     } catch (error) {
       const { message } = asFailure(error);
       if (message !== said) log.warn(`operations are not looked after: ${message}`);
       said = message;
     }
-    await clock.sleep(open ? openEveryMs : quietEveryMs, stop);
+    await clock.sleep(lookEveryMs, stop);
   }
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Log } from '@felhom/cli/log.ts';
 import { readSecretFile } from '@felhom/cli/secret-file.ts';
+import { readJournal } from '@felhom/durable/journal.ts';
 import { systemClock } from '@felhom/kernel/clock.ts';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { openJobsIn } from '../backup/open-jobs.ts';
@@ -8,7 +9,9 @@ import type { AgentConfig } from '../config.ts';
 import { hostBootId, newId } from '../identity.ts';
 import { fileLanes } from '../lanes/lanes.ts';
 import { openClient } from '../open-client.ts';
-import { journalPath, lanesFolder, operationsFile, operationsPath } from '../state-files.ts';
+import { actionRecord, entriesOf } from '../reconcile/action-record.ts';
+import { describeRecorded } from '../reconcile/describe-action.ts';
+import { actionsPath, journalPath, lanesFolder, operationsFile, operationsPath } from '../state-files.ts';
 import { archiveReader } from './archives.ts';
 import type { Adoption, OperationPorts, OperationPve, OperationStore } from './ports.ts';
 import { operationPve } from './pve-port.ts';
@@ -30,7 +33,11 @@ export async function openOperations(
       tryGuest: lanes.tryGuest,
       heldBy: async (vmid) => {
         const job = (await openJobs()).get(vmid);
-        return job === undefined ? null : `the backup job ${job} of guest ${vmid} is under way`;
+        if (job !== undefined) return `the backup job ${job} of guest ${vmid} is under way`;
+        const action = await openActionOf(config.state, vmid);
+        return action === null
+          ? null
+          : `what became of an action of reconcile on guest ${vmid} (${action}) is not known yet: felhom-agent recover`;
       },
     },
     archives: archiveReader(systemCommands),
@@ -60,8 +67,15 @@ export async function openOperationPve(config: AgentConfig): Promise<{ pve: Oper
   return { pve, close: async () => await client.close() };
 }
 
-const openEveryMs = 30_000;
-const quietEveryMs = 3_600_000;
+/** An entry that reconcile left open: its call may still arrive, so nothing else is done to the guest. */
+async function openActionOf(stateDir: string, vmid: number): Promise<string | null> {
+  const { records } = await readJournal({ path: actionsPath(stateDir), schema: actionRecord });
+  const open = entriesOf(records).find(({ intent, end }) => end === null && intent.vmid === vmid);
+  return open === undefined ? null : `${describeRecorded(open.intent.action)}, ${open.intent.id}`;
+}
+
+const lookEveryMs = 30_000;
+const markEveryMs = 3_600_000;
 
 /** Looks after operations for as long as `serve` runs. `idle` resolves once `stop` has ended it. */
 export async function startOperationsWatch(
@@ -69,7 +83,7 @@ export async function startOperationsWatch(
   { adoption, log, stop }: { adoption: Adoption; log: Log; stop: AbortSignal },
 ): Promise<{ idle(): Promise<void> }> {
   const { ports, close } = await openOperations(config, { adoption, say: (line) => log.info(line) });
-  const watching = watchOperations(ports, { log, stop, openEveryMs, quietEveryMs });
+  const watching = watchOperations(ports, { log, stop, lookEveryMs, markEveryMs });
   return {
     idle: async () => {
       await watching;
