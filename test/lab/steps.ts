@@ -45,8 +45,8 @@ export async function runToHangingSnapshot(lab: Lab, containers: readonly string
 }
 
 /** The files of unpaid debts: none, when nothing is owed. */
-export async function debtFiles(lab: Lab): Promise<string[]> {
-  return await readdir(join(lab.guest, 'var/lib/felhom/debts')).catch(() => []); // No folder yet: no debts.
+export async function debtFiles(lab: Lab, state = join(lab.guest, 'var/lib/felhom')): Promise<string[]> {
+  return await readdir(join(state, 'debts')).catch(() => []); // No folder yet: no debts.
 }
 
 /** Waits until the agent has no job under way. */

@@ -84,9 +84,23 @@ export async function upgradeTo(
 let started = 0;
 
 /** Starts `upgrade apply` and resolves as soon as it has told `step`. */
-export async function upgradeToStep(lab: Lab, stack: string, step: string): Promise<Background> {
+export async function upgradeToStep(
+  lab: Lab,
+  stack: string,
+  step: string,
+  env: Record<string, string> = {},
+): Promise<Background> {
   started += 1;
-  const controller = lab.startInGuest(`upgrade-${started}`, ['upgrade', 'apply', stack], { FELHOM_LOG: 'debug' });
+  const controller = lab.startInGuest(`upgrade-${started}`, ['upgrade', 'apply', stack], {
+    FELHOM_LOG: 'debug',
+    ...env,
+  });
+  await waitUntilStep(controller, stack, step);
+  return controller;
+}
+
+/** Resolves as soon as an upgrade has told `step`. */
+export async function waitUntilStep(controller: Background, stack: string, step: string): Promise<void> {
   await waitUntil(
     `the upgrade says "${step}"`,
     () => {
@@ -97,7 +111,6 @@ export async function upgradeToStep(lab: Lab, stack: string, step: string): Prom
     },
     { everyMs: 2 },
   );
-  return controller;
 }
 
 /** What runs, and the data that it runs on. */
@@ -129,12 +142,18 @@ export async function standingOf(lab: Lab, stack: string): Promise<StandingStack
   };
 }
 
-/** Adds a stack on its first version, healthy, with rows that nobody may lose. */
-export async function addShop(lab: Lab, name: string, image: string, extra = ''): Promise<string> {
+/** Adds a stack on its first version, healthy, with rows that nobody may lose. `env`: of the controller. */
+export async function addShop(
+  lab: Lab,
+  name: string,
+  image: string,
+  { extra = '', env = {} }: { extra?: string; env?: Record<string, string> } = {},
+): Promise<string> {
   const folder = await lab.addStack(name, shopOf(image, extra), { 'data/rows': 'precious\n' }, { wait: false });
-  await waitUntil(`${name} has its data`, async () => (await standingOf(lab, name)).schema === '1');
+  const schema = join(folder, 'data/schema');
+  await waitUntil(`${name} has its data`, async () => (await readFile(schema, 'utf8').catch(() => '')) === '1\n');
   // Whoever looks at a stack keeps its Compose file.
-  await lab.inGuest(['upgrade', 'plan', name, '--no-pull']);
+  await lab.inGuest(['upgrade', 'plan', name, '--no-pull'], env);
   return folder;
 }
 
