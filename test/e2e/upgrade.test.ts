@@ -1,7 +1,10 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { type Lab, openLab } from '../lab/lab.ts';
+import { must } from '../lab/process.ts';
+import { debtFiles } from '../lab/steps.ts';
 import {
   addShop,
   editShop,
@@ -11,6 +14,7 @@ import {
   serving,
   standingOf,
   upgradeTo,
+  upgradeToStep,
 } from '../lab/upgrades.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
@@ -82,7 +86,10 @@ wait $!
       run: migrating('alter table rows add note text'),
       files: { healthy: isReady },
     });
-    await lab.addStack('pg', db('pg:1'));
+    // Not by --wait: making the database anew may take longer than its health check allows.
+    await lab.addStack('pg', db('pg:1'), {}, { wait: false });
+    const health = ['inspect', '--format', '{{.State.Health.Status}}', 'pg-db-1'];
+    await waitUntil('it is healthy', async () => (await lab.engine.docker(...health)).trim() === 'healthy');
     await ask('create table rows (n bigint primary key); insert into rows select generate_series(1, 5000)');
     await lab.inGuest(['upgrade', 'plan', 'pg', '--no-pull']);
   });
@@ -118,6 +125,18 @@ wait $!
     expect(await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'pg-db-1')).toBe(before);
     expect((await lab.inGuest(['upgrade', 'allow', 'pg'])).stdout).toContain('1 target(s) may be tried again');
     expect((await lab.inGuest(['upgrade', 'plan', 'pg', '--no-pull'])).stdout).not.toContain('held back');
+  });
+
+  it('is rolled back by the guard, with every row, when kill -9 ends the upgrade after the migration', async () => {
+    const before = await ask('select count(*), max(n) from rows');
+    const controller = await upgradeToStep(lab, 'pg', 'verifying');
+    await waitUntil('the new image has migrated', async () => await reached("select to_regclass('migrated')"));
+    controller.child.kill('SIGKILL');
+    await controller.ended;
+    expect(await debtFiles(lab)).not.toEqual([]);
+    await waitUntil('nothing is owed', async () => (await debtFiles(lab)).length === 0, { boundMs: 60_000 });
+    expect(await ask('select count(*), max(n) from rows')).toBe(before);
+    expect(await ask("select to_regclass('migrated') is null and to_regclass('orders') is null")).toBe('t');
   });
 
   it('becomes a healthy new version, with every row', async () => {
@@ -194,6 +213,38 @@ describe('an image that', () => {
     expect(result).toMatchObject({ outcome: 'rolled_back' });
     expect(await standingOf(lab, 'moved')).toEqual({ ...old, image: id });
     expect((await upgradeTo(lab, 'moved')).result).toMatchObject({ error: { code: 'held_back' } });
+  });
+});
+
+describe('an image that fills the disk of its data', () => {
+  const place = (): string => join(lab.guest, 'srv/full');
+
+  beforeAll(async () => {
+    await mkdir(place(), { recursive: true });
+    await must('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', place()]);
+    const file = join(lab.guest, 'etc/felhom/controller.yaml');
+    const config: Record<string, unknown> = parse(await readFile(file, 'utf8'));
+    // Another file system than the guest's is only kept where it is named.
+    const stacks = { full: { snapshot: { include: [join(place(), 'data')] } } };
+    await writeFile(file, stringify({ ...config, stacks }));
+    await makeImage(lab, 'shop:fills', { run: `cat /dev/zero >/data/fill\n${serving(4)}` });
+  });
+  afterAll(async () => {
+    await lab.engine.tryDocker('compose', '-p', 'full', 'down', '--timeout', '1');
+    await must('umount', ['--lazy', place()]);
+  });
+
+  it('is rolled back all the same: room for the way back was set aside', async () => {
+    await makeImage(lab, 'shop:1', { run: serving(1) });
+    await addShop(lab, 'full', 'shop:1');
+    await writeFile(join(place(), 'data/large'), Buffer.alloc(6 * 2 ** 20, 'x'));
+    await editShop(lab, 'full', 'shop:fills');
+    const { result } = await upgradeTo(lab, 'full');
+    expect(result).toMatchObject({ outcome: 'rolled_back' });
+    expect(result.error?.message).toContain('no room is left');
+    expect(await standingOf(lab, 'full')).toEqual(old);
+    expect((await readdir(join(place(), 'data'))).toSorted()).toEqual(['large', 'made-fresh-by-1', 'rows', 'schema']);
+    expect((await readdir(place())).filter((name) => name.startsWith('.felhom'))).toEqual([]);
   });
 });
 

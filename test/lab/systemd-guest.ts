@@ -26,6 +26,9 @@ export interface SystemdGuest extends Pick<SystemdContainer, 'name' | 'exec' | '
   mainPid(unit: string): Promise<number>;
 }
 
+/** Where docker found Compose on this machine. */
+const composePlugin = '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}';
+
 const units = [
   'felhom-controller-watch.service',
   'felhom-controller-recover.service',
@@ -40,6 +43,7 @@ export async function makeSystemdGuest(lab: Lab, enabled: readonly string[]): Pr
   const root = join(lab.folder, 'guest-root');
   await writeConfiguration(lab, etc);
   await installDocker(lab, root);
+  const compose = (await must('docker', ['info', '--format', composePlugin])).trim();
   const system = await makeSystemdContainer({
     hostname: 'docker1',
     root,
@@ -51,6 +55,7 @@ export async function makeSystemdGuest(lab: Lab, enabled: readonly string[]): Pr
       `${etc}:/etc/felhom:ro`,
       `${join(lab.guest, 'var/lib/felhom')}:/var/lib/felhom`,
       `${dirname(controllerProgram)}:/usr/lib/felhom-controller:ro`,
+      `${compose}:/usr/local/lib/docker/cli-plugins/docker-compose:ro`,
     ],
   });
   const { name, exec, mustExec, journal, destroy } = system;

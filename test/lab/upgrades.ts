@@ -100,7 +100,11 @@ export async function upgradeToStep(
 }
 
 /** Resolves as soon as an upgrade has told `step`. */
-export async function waitUntilStep(controller: Background, stack: string, step: string): Promise<void> {
+export async function waitUntilStep(
+  controller: Pick<Background, 'output' | 'hasEnded'>,
+  stack: string,
+  step: string,
+): Promise<void> {
   await waitUntil(
     `the upgrade says "${step}"`,
     () => {
