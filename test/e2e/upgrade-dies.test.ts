@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProcesses } from '../lab/find-processes.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
 import { type LoneShop, type LoneStanding, openLoneShop, standingWithin } from '../lab/lone-shop.ts';
-import type { Background } from '../lab/process.ts';
+import { type Background, startInBackground } from '../lab/process.ts';
 import { runToHangingSnapshot, waitUntilNoJob } from '../lab/steps.ts';
 import {
   addShop,
@@ -24,6 +26,10 @@ import { waitUntil } from '../lab/wait-until.ts';
  */
 
 let lab: Lab;
+let registry: Background;
+
+/** Where the engine finds a registry that takes calls and never answers: a download that lasts. */
+const deafRegistry = '127.0.0.1:5000';
 
 beforeAll(async () => {
   const stacks = { busy: { state: 'running' }, saved: { state: 'running' } };
@@ -35,8 +41,12 @@ beforeAll(async () => {
   await makeImage(lab, 'shop:1', { run: serving(1) });
   await makeImage(lab, 'shop:2', { run: serving(2) });
   await makeImage(lab, 'shop:ends', { run: failing(3, 0.3) });
+  registry = await startDeafRegistry();
 });
-afterAll(async () => await lab.close());
+afterAll(async () => {
+  await registry.stop();
+  await lab.close();
+});
 
 const up = { status: 'running', hasRows: true, restart: 'unless-stopped', owed: [] };
 const runsOld = { ...up, image: 'shop:1', schema: '1' };
@@ -134,12 +144,17 @@ describe('kill -9 of the controller', () => {
     },
   );
 
-  it.concurrent.each(['checking', 'staged'])('in the phase "%s": the old version was never left', async (phase) => {
-    const shop = await shopFor('kill', phase, 'shop:2');
+  it.concurrent.each([
+    ['checking', 'shop:2', isOld],
+    ['downloading', `${deafRegistry}/shop:2`, isOld],
+    ['staged', 'shop:2', isOld],
+    ['success', 'shop:2', isNew],
+  ])('in the phase "%s" of an upgrade to %s: the version that it had come to stays', async (phase, to, wanted) => {
+    const shop = await shopFor('phase', phase, to);
     const controller = await shop.upgradeToPhase(phase);
     controller.child.kill('SIGKILL');
     await controller.ended;
-    expect(await standingWithin(shop, [isOld], 60_000)).toEqual(isOld);
+    expect(await standingWithin(shop, [wanted], 60_000)).toEqual(wanted);
   });
 });
 
@@ -177,4 +192,16 @@ async function heldAt(shop: LoneShop | undefined, step: string): Promise<Backgro
   const controller = await shop.upgradeTo(step);
   controller.child.kill('SIGSTOP');
   return controller;
+}
+
+/** In the network of the lab's engine. */
+async function startDeafRegistry(): Promise<Background> {
+  const pid = (await readFile(join(lab.folder, 'engine/docker.pid'), 'utf8')).trim();
+  const [address, port] = deafRegistry.split(':');
+  const script = `require('net').createServer(() => {}).listen(${port}, '${address}', () => console.log('listening'))`;
+  const started = startInBackground('nsenter', [`--net=/proc/${pid}/ns/net`, process.execPath, '--eval', script], {
+    logFile: join(lab.folder, 'logs/registry.log'),
+  });
+  await waitUntil('the registry listens', () => started.output().includes('listening'));
+  return started;
 }

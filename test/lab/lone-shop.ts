@@ -41,7 +41,7 @@ export async function openLoneShop(lab: Lab, name: string, from: string, to: str
     debts,
     upgradeTo: async (step) => await upgradeToStep(lab, name, step, env),
     upgradeToPhase: async (phase) => {
-      const controller = lab.startInGuest(`phase-${name}`, ['upgrade', 'apply', name], env);
+      const controller = lab.startInGuest(`phase-${name}`, ['upgrade', 'apply', name, '--no-pull'], env);
       const file = join(state, 'upgrades', name, 'state.json');
       await waitUntil(
         `the upgrade is in the phase ${phase}`,
