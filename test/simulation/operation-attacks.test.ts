@@ -133,6 +133,12 @@ const attacks: Attack[] = [
     before: changeGuest({ running: true }),
   },
   {
+    name: 'over a container with a volume that its promised backup would not hold',
+    reason: 'volume_unsaved',
+    envelope: envelopeOf('guest-restore'),
+    before: changeGuest({ unsaved: ['mp0 (local:101/vm-101-disk-1.raw)'] }),
+  },
+  {
     name: 'for a guest that is protected',
     reason: 'guest_protected',
     envelope: destroy,
@@ -319,6 +325,13 @@ describe('a signed operation', () => {
     const text = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
     expect(refusalReasons.filter((reason) => !text.includes(`\`${reason}\``))).toEqual([]);
     expect(attacks.map(({ reason }) => reason).filter((reason) => !refusalReasons.includes(reason))).toEqual([]);
+  });
+
+  it('that waives the backup of the present container restores over it, whatever no backup holds', async () => {
+    const world = operationWorld();
+    changeGuest({ unsaved: ['mp0 (local:101/vm-101-disk-1.raw)'] })(world);
+    const waiving = envelopeOf('guest-restore', { safety_backup: 'waived' });
+    expect(await world.process(null).apply(waiving)).toMatchObject({ kind: 'acted', operation: { outcome: 'done' } });
   });
 
   it('that is refused by the state of its target may be applied once that is as it was signed', async () => {

@@ -202,6 +202,7 @@ export function quietNode(): NodeState {
     protected: false,
     configDigest: 'a'.repeat(40),
     rootVolume: 'local:101/vm-101-disk-0.raw',
+    unsaved: [],
     snapshots: [{ name: 'before', takenSeconds: 1_795_000_000 }],
   };
   const other = { ...someBackup, volid: 'bk:backup/vzdump-lxc-101-2026_11_21-01_00_00.tar.zst' };

@@ -38,6 +38,7 @@ function conditions(payload: Payload): string[] {
         payload.safety_backup === 'waived'
           ? 'WITHOUT a backup of the present guest'
           : `once a protected backup of the present guest lies on ${payload.safety_backup.storage}`,
+        `the snapshots of the guest are lost${payload.target.kind === 'lxc' ? ', and every volume of its own' : ''}`,
         ...startText(payload.start),
       ];
   }

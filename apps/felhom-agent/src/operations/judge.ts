@@ -24,6 +24,7 @@ export function judgeTarget(payload: Payload, { guest, backup, snapshots }: Targ
       return (
         judgeGuest(payload, guest) ??
         judgeReplaceable(payload.vmid, guest) ??
+        (payload.safety_backup === 'waived' ? null : judgeSafety(payload.vmid, guest)) ??
         judgeBackup(payload.archive, payload.vmid, backup) ??
         judgeArchive(payload.target.kind, backup)
       );
@@ -80,6 +81,13 @@ function judgeGuest({ vmid, target }: SignedGuest, found: TargetGuest | null): V
 function judgeReplaceable(vmid: number, found: TargetGuest | null): Verdict {
   if (found?.protected === true) return no('guest_protected', `guest ${vmid} carries the protection flag`);
   return found?.running === true ? no('guest_running', `guest ${vmid} runs`) : null;
+}
+
+/** A backup of the present guest is promised: what it would not hold must not be destroyed. */
+function judgeSafety(vmid: number, found: TargetGuest | null): Verdict {
+  const unsaved = found?.unsaved ?? [];
+  if (unsaved.length === 0) return null;
+  return no('volume_unsaved', `no backup of guest ${vmid} holds ${unsaved.join(', ')}, and a restore destroys it`);
 }
 
 function judgeSnapshot(

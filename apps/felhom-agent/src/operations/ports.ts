@@ -53,6 +53,8 @@ export interface TargetGuest {
   configDigest: string;
   /** The volume of a container's rootfs, of a VM's first disk; null where there is none. */
   rootVolume: string | null;
+  /** What a restore over the guest destroys and no backup of it holds, each as a person finds it in its configuration. */
+  unsaved: readonly string[];
 }
 
 export interface TargetBackup {

@@ -5,7 +5,7 @@ import { readTaskEnd } from '@felhom/proxmox/tasks.ts';
 import { formatUpid } from '@felhom/proxmox/upid.ts';
 import { describe, expect, it } from 'vitest';
 import type { Act } from './ports.ts';
-import { operationPve, rootVolumeOf } from './pve-port.ts';
+import { operationPve, rootVolumeOf, unsavedOf } from './pve-port.ts';
 
 const upid = formatUpid({ node: 'pve1', pid: 1, pstart: 1, startSeconds: 1, type: 'vzdump', id: '101', user: 'u@pam' });
 const volid = 'bk:backup/vzdump-lxc-101-2026_11_24-23_09_59.tar.zst';
@@ -94,5 +94,24 @@ describe('the root volume', () => {
     );
     expect(of('qemu', { ide2: 'none,media=cdrom', virtio0: 'tank:v' })).toBe('tank:v');
     expect(of('qemu', {})).toBeNull();
+  });
+});
+
+describe('what a restore over a guest destroys and no backup holds', () => {
+  const options = {
+    rootfs: 'local:101/vm-101-disk-0.raw,size=8G',
+    mp0: 'local:101/vm-101-disk-1.raw,mp=/srv/media,size=8G',
+    mp1: 'local:101/vm-101-disk-2.raw,mp=/srv/db,backup=1,size=8G',
+    mp2: '/srv/of-the-host,mp=/srv/host',
+    unused0: 'local:101/vm-101-disk-3.raw',
+  };
+
+  it('is every volume of a container without backup=1 and every unused one, and nothing of the host', () => {
+    const left = ['mp0 (local:101/vm-101-disk-1.raw)', 'unused0 (local:101/vm-101-disk-3.raw)'];
+    expect(unsavedOf({ kind: 'lxc', options })).toEqual(left);
+  });
+
+  it('is nothing of a VM, whose other disks stay', () => {
+    expect(unsavedOf({ kind: 'qemu', options: { scsi0: 'local:101/vm-101-disk-0.raw,backup=0' } })).toEqual([]);
   });
 });

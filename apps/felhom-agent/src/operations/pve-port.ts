@@ -43,6 +43,7 @@ async function readGuest({ guests }: PveClient, vmid: number): Promise<TargetGue
     protected: config.options['protection'] === '1',
     configDigest: config.digest,
     rootVolume: rootVolumeOf(config),
+    unsaved: unsavedOf(config),
   };
 }
 
@@ -51,6 +52,21 @@ export function rootVolumeOf(config: Pick<GuestConfig, 'kind' | 'options'>): str
   const volumes = readMounts(config).filter(({ kind, key }) => kind === 'volume' && !/^(?:efidisk|tpmstate)/.test(key));
   const root = config.kind === 'lxc' ? volumes.find(({ key }) => key === 'rootfs') : volumes[0];
   return root?.source ?? null;
+}
+
+/**
+ * The volumes of a container that no backup of it holds: those without `backup=1`, and unused ones. A restore over it
+ * frees every one of them all the same (pve-container, LXC.pm destroy_lxc_container, with `include_unused`; source). A VM's
+ * disks that are in no backup stay, as unused ones (qemu-server, restore_cleanup_oldconf; source).
+ */
+export function unsavedOf(config: Pick<GuestConfig, 'kind' | 'options'>): string[] {
+  if (config.kind === 'qemu') return [];
+  const left = readMounts(config).filter(({ kind, backup }) => kind === 'volume' && !backup);
+  const unused = Object.entries(config.options).filter(([key]) => /^unused\d+$/.test(key));
+  return [
+    ...left.map(({ key, source }) => `${key} (${source})`),
+    ...unused.map(([key, volume]) => `${key} (${volume})`),
+  ];
 }
 
 /** From the list, whose size is exact: that of a single item is rounded up (recorded). */

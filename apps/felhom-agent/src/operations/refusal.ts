@@ -31,6 +31,7 @@ export type TargetReason =
   | 'backup_of_other_guest'
   | 'snapshot_absent'
   | 'snapshot_changed'
+  | 'volume_unsaved'
   | 'archive_unreadable'
   | 'archive_unproven'
   | 'lane_busy'
@@ -81,6 +82,8 @@ const hints: Readonly<Record<RefusalReason, string>> = {
   backup_of_other_guest: signAgain,
   snapshot_absent: 'pct listsnapshot or qm listsnapshot VMID shows those that are there.',
   snapshot_changed: signAgain,
+  volume_unsaved:
+    'Include it in backups (backup=1 of the mount point) or give it to another guest (pct move-volume VMID KEY --target-vmid …), then sign anew; sign with --without-safety-backup only if it may be lost.',
   archive_unreadable: 'Take another backup: felhom-agent backup list',
   archive_unproven:
     'Verify it where that is possible (docs/operations.md, "Restoring over a guest"), or sign with --waive-archive-check.',
