@@ -259,7 +259,6 @@ describe('an action that an earlier boot of the host left open', () => {
       by: 'reconcile',
       pid: 1,
       boot_id: 'another',
-      boot_ms: ports.process.upMs(),
       known: [],
     });
     expect(await pass()).toMatchObject({

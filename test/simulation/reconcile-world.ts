@@ -201,7 +201,7 @@ export class ReconcileWorld {
               return answer;
             }),
         },
-        clock,
+        { nowMs: clock.nowMs, upMs: clock.monotonicMs },
       ),
       lanes: {
         tryGuest: async (vmid) => await this.lane(life, `guest-${vmid}`),

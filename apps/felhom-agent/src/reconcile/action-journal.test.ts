@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openSharedJournal } from '@felhom/durable/shared-journal.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type ActionJournal, actionJournal } from './action-journal.ts';
+import { type ActionJournal, actionJournal, type NewIntent } from './action-journal.ts';
 import { actionRecord, type Intent, keepActions } from './action-record.ts';
 
 let folder: string;
@@ -26,9 +26,9 @@ const open = async (keepEnded = 100): Promise<ActionJournal & { compact: () => P
     },
   });
   closers.push(() => shared.close());
-  return { ...actionJournal(shared, { nowMs: () => 0 }), compact: () => shared.compact() };
+  return { ...actionJournal(shared, { nowMs: () => 0, upMs: () => 7 }), compact: () => shared.compact() };
 };
-const intent = (id: string, more: Partial<Intent> = {}): Omit<Intent, 'kind' | 'at'> => ({
+const intent = (id: string, more: Partial<Intent> = {}): NewIntent => ({
   id,
   key: `key-${id}`,
   node_seconds: 1,
@@ -39,7 +39,6 @@ const intent = (id: string, more: Partial<Intent> = {}): Omit<Intent, 'kind' | '
   by: 'reconcile',
   pid: 1,
   boot_id: 'boot',
-  boot_ms: 1,
   known: [],
   ...more,
 });
@@ -47,7 +46,7 @@ const intent = (id: string, more: Partial<Intent> = {}): Omit<Intent, 'kind' | '
 describe('the journal of actions', () => {
   it('tells an action from its intent to its end', async () => {
     const journal = await open();
-    expect(await journal.begin(intent('a'))).toEqual({ kind: 'begun' });
+    expect(await journal.begin(intent('a'))).toEqual({ kind: 'begun', bootMs: 7 });
     await journal.started('a', 'UPID:x');
     expect(await journal.entries()).toMatchObject([{ intent: { id: 'a' }, upid: 'UPID:x', end: null }]);
     await journal.ended('a', 'done', null);
@@ -58,7 +57,7 @@ describe('the journal of actions', () => {
     const [one, other] = [await open(), await open()];
     const begun = await Promise.all([one.begin(intent('a')), other.begin(intent('b'))]);
     expect(begun.map(({ kind }) => kind).toSorted()).toEqual(['begun', 'open']);
-    expect(await other.begin(intent('c', { vmid: 102 }))).toEqual({ kind: 'begun' });
+    expect(await other.begin(intent('c', { vmid: 102 }))).toEqual({ kind: 'begun', bootMs: 7 });
   });
 
   it('begins what has the same key once, also after it ended', async () => {

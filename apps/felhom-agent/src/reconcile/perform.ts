@@ -1,7 +1,8 @@
 import { isPveFault, PveError } from '@felhom/proxmox/errors.ts';
 import type { GuestRef } from '@felhom/proxmox/guests.ts';
 import { parseVmid } from '@felhom/proxmox/upid.ts';
-import type { ActionOutcome, Intent } from './action-record.ts';
+import type { NewIntent } from './action-journal.ts';
+import type { ActionOutcome } from './action-record.ts';
 import { toRecorded } from './describe-action.ts';
 import { followAction } from './follow-action.ts';
 import type { Action } from './model.ts';
@@ -15,6 +16,7 @@ import { recentTasks, runningTask, tasksOf } from './task-of-guest.ts';
  * Invariants
  * - The lane of the guest is held by whoever calls.
  * - Look, then the intent, durable, then the call; nothing is called without its intent. A call is never repeated.
+ * - The call follows its intent at once, or is not made: "it never started" is counted from the intent on.
  * - A task that runs for the guest is waited for by others, never joined by us.
  * - What cannot be told stays open in the journal; nothing else is done to the guest until it is resolved.
  */
@@ -41,6 +43,9 @@ export interface PerformOptions {
   leaving: AbortSignal;
 }
 
+/** Of the 5 s by which `lost_start` (35 s) exceeds the 30 s after which PVE's proxy gives a call up. */
+const longestToCallMs = 3_000;
+
 export async function perform(ports: ReconcilePorts, action: Action, options: PerformOptions): Promise<Performed> {
   const { pve, journal } = ports;
   const nothing = { id: null, upid: null, outcome: null, hint: null };
@@ -49,7 +54,7 @@ export async function perform(ports: ReconcilePorts, action: Action, options: Pe
   const tasks = await tasksOf(pve, action.vmid, { signal });
   const busy = runningTask(tasks);
   if (busy !== null) return { ...nothing, reason: busy, next: 'wait' };
-  const intent: Omit<Intent, 'kind' | 'at'> = {
+  const intent: NewIntent = {
     id: ports.newId(),
     key: options.key,
     node_seconds: nodeSeconds,
@@ -60,13 +65,19 @@ export async function perform(ports: ReconcilePorts, action: Action, options: Pe
     by: 'reconcile',
     pid: ports.process.pid,
     boot_id: ports.process.bootId,
-    boot_ms: ports.process.upMs(),
     known: recentTasks(tasks, nodeSeconds ?? 0).map(({ upid }) => upid),
   };
   const begun = await journal.begin(intent);
   if (begun.kind === 'open')
     return { ...nothing, reason: `an earlier action is not resolved yet (${begun.entry.intent.id})`, next: 'wait' };
   if (begun.kind === 'repeated') return { ...nothing, reason: 'it was begun before', next: 'look-again' };
+  if (ports.process.upMs() - begun.bootMs > longestToCallMs)
+    return await end(ports, {
+      id: intent.id,
+      upid: null,
+      outcome: 'void',
+      reason: 'the disk took too long: no call was made',
+    });
   try {
     return await conclude(ports, intent, await call(ports, action, options.limits), options);
   } catch (error) {
@@ -123,7 +134,7 @@ async function refused(ports: ReconcilePorts, id: string, error: PveError): Prom
 
 async function resolveLost(
   ports: ReconcilePorts,
-  intent: Omit<Intent, 'kind' | 'at'>,
+  intent: NewIntent,
   error: PveError,
   { limits, leaving }: PerformOptions,
 ): Promise<Performed> {

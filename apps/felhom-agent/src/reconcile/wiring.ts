@@ -55,14 +55,14 @@ export async function openReconcile(
       clock: systemClock,
       fullReadMs: config.bounds.full_read,
     }),
-    journal: actionJournal(journal, systemClock),
+    journal: actionJournal(journal, { nowMs: systemClock.nowMs, upMs: hostUpMs }),
     lanes: fileLanes(lanesFolder(config.state), 'reconcile'),
     openJobs: openJobsIn(journalPath(config.state), bootId),
     heldNow: async (vmid) => (await readHolds(guestsFile(config.state))).get(vmid) ?? null,
     memory: passMemory(config.state, log),
     clock: systemClock,
     newId,
-    process: { pid: process.pid, bootId, upMs: () => Number(process.hrtime.bigint() / 1_000_000n) },
+    process: { pid: process.pid, bootId, upMs: hostUpMs },
     log: (message, fields) => log.info(message, fields),
   };
   return {
@@ -74,6 +74,11 @@ export async function openReconcile(
       await journal.close();
     },
   };
+}
+
+/** Of CLOCK_MONOTONIC, which is one for all processes since the boot. */
+function hostUpMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 /** What `plan` needs: the declaration, and one look at the node. Nothing is locked and nothing is written. */

@@ -42,7 +42,7 @@ describe('a glance at reconcile', () => {
         throw failure;
       },
     });
-    const journal = actionJournal(shared, { nowMs: () => Date.parse(at) });
+    const journal = actionJournal(shared, { nowMs: () => Date.parse(at), upMs: () => 1 });
     const who = { node_seconds: 1, node: 'pve1', guest_kind: 'lxc', by: 'reconcile', pid: 1 } as const;
     for (const vmid of [101, 102])
       await journal.begin({
@@ -52,7 +52,6 @@ describe('a glance at reconcile', () => {
         vmid,
         action: { kind: 'start' },
         boot_id: 'b',
-        boot_ms: 1,
         known: [],
       });
     await journal.ended('a101', 'done', null);
