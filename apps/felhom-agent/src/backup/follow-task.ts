@@ -151,7 +151,7 @@ async function endBadly(driver: Driver, jobId: string, set: JobPatch, reason: st
     message: lost ? 'another vzdump runs on the node; this backup was not started' : `vzdump failed: ${reason}`,
     hint: lost
       ? 'Try again when it is over: felhom-agent backup status'
-      : `Look at the task: felhom-agent backup status ${job.vmid}`,
+      : `On the host: ${job.upid === null ? `felhom-agent backup status ${job.vmid}` : `pvenode task log ${job.upid}`}`,
   };
   await durableIfPossible(driver, jobId, { ...set, phase: 'failed', error });
 }

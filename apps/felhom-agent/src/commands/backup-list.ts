@@ -49,7 +49,8 @@ function toRow(job: Job) {
 function jobLine(row: ReturnType<typeof toRow>): string {
   const grade = row.grade === null ? '' : `, ${row.grade}${row.grade_reason === null ? '' : ` (${row.grade_reason})`}`;
   const error = row.error === null ? '' : `\n  ${row.error.message}\n  ${row.error.hint}`;
-  const place = row.volid ?? row.upid;
+  // What a failed backup was to be called need not be there.
+  const place = (row.phase === 'failed' ? null : row.volid) ?? row.upid;
   return `guest ${row.vmid}: ${row.phase}${grade}, asked for by ${row.origin}, ${row.opened_at}, job ${row.job_id}${place === null ? '' : `\n  ${place}`}${error}`;
 }
 

@@ -56,6 +56,17 @@ describe('the summary of a run', () => {
     expect(summaryOf(down)).toContain('  STILL DOWN         paperless/db (image is gone)');
   });
 
+  it('names no archive of a backup that failed: it need not be there', () => {
+    const error = { code: 'backup_failed', message: 'no space left', hint: 'make room' } as const;
+    expect(summaryOf(exampleResult({ outcome: 'failed', grade: null, error }))).not.toContain('pbs:backup/');
+  });
+
+  it('says of a run that nobody waited for, too, why its backup will be less than app-consistent', () => {
+    const grade_reason = 'the apps came back before the snapshot was proven: no proof within 600 s';
+    const less = exampleResult({ outcome: 'running', grade: 'crash-consistent', grade_reason });
+    expect(summaryOf(less)).toContain(`\n  only               crash-consistent: ${grade_reason}\n`);
+  });
+
   it('of a run that nobody waited for names the job', () => {
     const running = exampleResult({ outcome: 'running' });
     expect(summaryText({ ...running, timeline: [] }, null).split('\n')[0]).toBe(

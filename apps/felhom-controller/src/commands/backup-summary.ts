@@ -39,6 +39,8 @@ function headline(result: RunResult): string {
 function details(result: RunResult): string[] {
   const lines: string[] = [];
   if (result.outcome === 'done' && result.grade_reason !== null) lines.push(labelled('because', result.grade_reason));
+  if (result.outcome === 'running' && result.grade_reason !== null)
+    lines.push(labelled('only', `${result.grade ?? 'crash-consistent'}: ${result.grade_reason}`));
   lines.push(...appsDown(result));
   const slowest = slowestStop(result.stacks);
   if (slowest !== null) lines.push(labelled('slowest stop', slowest));
@@ -54,7 +56,9 @@ function details(result: RunResult): string[] {
     lines.push(labelled('not in the backup', result.excluded.map(({ mount, why }) => `${mount} (${why})`).join(' · ')));
   }
   for (const warning of result.warnings) lines.push(labelled('note', warning));
-  if (result.volid !== null) lines.push(`  ${result.volid}`);
+  // What a failed backup was to be called need not be there.
+  if (result.volid !== null && (result.outcome === 'done' || result.outcome === 'running'))
+    lines.push(`  ${result.volid}`);
   return lines;
 }
 
@@ -93,6 +97,6 @@ export function timelineLines(timeline: readonly TimelineEntry[]): string[] {
   return timeline.map(({ at, offset_ms, event, stack }) => {
     const time = new Date(at).toTimeString().slice(0, 8);
     const offset = `+${(offset_ms / 1_000).toFixed(2)} s`.padStart(11);
-    return `  ${time} ${offset}  ${(stack ?? '').padEnd(width)}  ${event}`.trimEnd();
+    return `  ${time} ${offset}  ${(stack ?? '').padEnd(width)}  ${event.replaceAll('_', ' ')}`.trimEnd();
   });
 }
