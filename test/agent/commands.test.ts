@@ -261,6 +261,19 @@ describe('status and config', () => {
     expect((await of.run('status', '--check')).code).toBe(0);
   });
 
+  it('has nothing to say of a guest that is not here, for which nobody but a slip of the hand has asked', async () => {
+    const of = await openHost();
+    host = of;
+    await of.serve();
+    const asked = await of.run('backup', 'now', '999', '--json');
+    expect(asked).toMatchObject({ code: 12, json: { backups: [{ job_id: null, error: { code: 'unknown_guest' } }] } });
+    expect(await of.run('guest', 'adopt', '999')).toMatchObject({
+      code: 12,
+      stderr: expect.stringContaining('felhom-agent guest adopt 999 --token-out FILE'),
+    });
+    expect((await of.run('status', '--check')).code).toBe(0);
+  });
+
   it('names the place and the nearest key of a mistake', async () => {
     host = await openHost();
     const text = await readFile(host.config, 'utf8');

@@ -1,8 +1,11 @@
+import { Failure } from '@felhom/kernel/failure.ts';
 import { defaultBounds } from 'felhom-controller/quiesce/bounds.ts';
+import { recover } from 'felhom-controller/quiesce/recover.ts';
 import { describe, expect, it } from 'vitest';
 import { mixedGuest, scenarios } from './controller-scenarios.ts';
 import {
   makeWorld,
+  newProcess,
   proveAndEnd,
   type Scenario,
   simulateBackup,
@@ -410,6 +413,35 @@ describe('recovery', () => {
     expect((await simulateRecover(world)).end).toMatchObject({ exit: 20, failure: { code: 'apps_down' } });
     world.fake.comeUp();
     expect((await simulateRecover(world)).end?.outcome).toBe('settled');
+  });
+
+  it.each([
+    ['with nothing owed says at once that docker does not answer: exit 10', worldOf(), 10, 0],
+    ['with apps owed waits for docker, and says so', null, 20, defaultBounds.payRetryMs],
+  ])('%s', async (_name, idle, exit, waitsMs) => {
+    const world = idle ?? (await crashed('agent.quiesced'));
+    const acquire = async (): Promise<never> => {
+      throw new Failure('docker_unreachable', { message: 'docker does not answer', hint: 'Look at it.' });
+    };
+    const { ports } = newProcess(world, null);
+    const warnings: string[] = [];
+    const beganMs = world.clock.monotonicMs();
+    const end = await world.clock.run(
+      recover(
+        {
+          ...ports,
+          lock: { ...ports.lock, acquire },
+          progress: (event) => void (event.kind === 'warning' && warnings.push(event.text)),
+        },
+        { bounds: world.bounds, forgive: null, stop: new AbortController().signal },
+      ),
+    );
+    expect(end).toMatchObject({ outcome: 'failed', exit });
+    expect(world.clock.monotonicMs() - beganMs).toBeGreaterThanOrEqual(waitsMs);
+    if (waitsMs === 0) expect(world.clock.monotonicMs() - beganMs).toBeLessThan(1_000);
+    expect(warnings).toEqual(
+      waitsMs === 0 ? [] : ['docker does not answer; apps are owed a start, so it is waited for'],
+    );
   });
 
   it('leaves a guest that is shutting down to its next boot', async () => {

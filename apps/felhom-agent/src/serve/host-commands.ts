@@ -1,5 +1,5 @@
 import type { DueAnswer, JobStatus } from '@felhom/guest-api/schema.ts';
-import { asFailure } from '@felhom/kernel/failure.ts';
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
 import type { Job } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
@@ -119,6 +119,7 @@ export function createHostCommands(app: AgentApp): HostCommands {
     },
     adopt: async (vmid, body) => {
       const { token_sha256: hash } = parse(adoptSchema, body);
+      if (hash === undefined && !app.knownVmids().includes(vmid)) throw neverSeen(vmid);
       const identity = adoptRefused(app.guests.entry(vmid).identity);
       await app.guests.set(vmid, { identity, ...(hash === undefined ? {} : { token_sha256: hash }) });
       clearRefusal(app.alerts, vmid);
@@ -136,6 +137,14 @@ export function createHostCommands(app: AgentApp): HostCommands {
     restored: async (vmid) => ({ todo: await adoptionIn(app.guests).adopt(vmid) }),
     metrics: () => app.metrics(),
   };
+}
+
+function neverSeen(vmid: number): HttpProblem {
+  return new HttpProblem(404, {
+    code: 'not_found',
+    message: `guest ${vmid} has no token and no file in guests.d: there is nobody to let in`,
+    hint: `Give it a token: felhom-agent guest adopt ${vmid} --token-out FILE`,
+  });
 }
 
 function clearRefusal(alerts: Alerts, vmid: number): void {
@@ -173,12 +182,23 @@ async function startBackups(app: AgentApp, body: z.output<typeof startSchema>): 
 /** A guest whose controller is not calling is asked all the same: it may come back within the claim's time. */
 async function startOne(app: AgentApp, vmid: number, body: z.output<typeof startSchema>): Promise<StartedRow> {
   const quiesce = body.without_quiesce !== true;
+  // Where nobody could say, the job itself finds out.
+  const now = await app.guestNow(vmid).catch(() => undefined);
+  if (now === null) return { vmid, job_id: null, quiesce, error: notHere(vmid, app.pve.node) };
   try {
     const job = await app.service.startForOperator(vmid, { storage: body.storage, quiesce });
     return { vmid, job_id: job.job_id, quiesce: job.quiesce, error: null };
   } catch (error) {
     return { vmid, job_id: null, quiesce, error: asFailure(error).toJSON() };
   }
+}
+
+/** A number that was mistyped leaves no job behind that would have to be explained for ever. */
+function notHere(vmid: number, node: string): NonNullable<StartedRow['error']> {
+  return new Failure('unknown_guest', {
+    message: `guest ${vmid} is not on ${node}; nothing was started`,
+    hint: 'Look where it is: felhom-agent guest list',
+  }).toJSON();
 }
 
 function parse<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {

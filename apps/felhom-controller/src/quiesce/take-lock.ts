@@ -26,6 +26,7 @@ export async function takeLock(
   const { lock, clock } = ports;
   const endMs = clock.monotonicMs() + bounds.payRetryMs;
   let dockerPauseMs = bounds.payBackoffMs;
+  let told = false;
   for (;;) {
     try {
       const answer = await lock.acquire('recover', null);
@@ -34,7 +35,10 @@ export async function takeLock(
       await clock.sleep(lookAgainMs, stop);
     } catch (error) {
       const isWorthWaiting = error instanceof Failure && error.code === 'docker_unreachable' && !stop.aborted;
-      if (!isWorthWaiting || clock.monotonicMs() > endMs) return await asRecoverFailure(ports, error);
+      if (!isWorthWaiting || clock.monotonicMs() > endMs || (await owesNothing(ports)))
+        return await asRecoverFailure(ports, error);
+      if (!told) warn(`${error.message}; apps are owed a start, so it is waited for`);
+      told = true;
       await clock.sleep(dockerPauseMs, stop);
       dockerPauseMs = Math.min(dockerPauseMs * 2, bounds.payBackoffLimitMs);
     }
@@ -87,15 +91,22 @@ function deadlineMs(holder: RunHolder | null, read: MarkerRead, nowMs: number): 
 
 /** With a debt on disk, a docker that does not answer means that apps are down. */
 export async function asRecoverFailure(ports: RecoverPorts, error: unknown): Promise<Failure> {
-  const { markers } = ports;
   const failure = asFailure(error);
   if (failure.code !== 'docker_unreachable') return failure;
-  const read = await markers.read().catch(() => null);
-  const others = await otherDebtsOwed(ports).catch(() => null); // Nobody could say: then the worst is said.
-  if (read?.kind === 'absent' && others?.length === 0) return failure;
+  if (await owesNothing(ports)) {
+    const message = `${failure.message}; nothing is owed: no run has left an app down`;
+    return new Failure('docker_unreachable', { message, hint: failure.hint, cause: error });
+  }
   return new Failure('apps_down', {
     message: `apps are DOWN and cannot be started: ${words(error)}`,
     hint: 'Bring docker back (systemctl status docker); recovery is tried again every minute, or now: felhom-controller recover',
     cause: error,
   });
+}
+
+/** Seen to be so: where nobody could say, the worst is assumed. */
+async function owesNothing(ports: RecoverPorts): Promise<boolean> {
+  const read = await ports.markers.read().catch(() => null);
+  const others = await otherDebtsOwed(ports).catch(() => null);
+  return read?.kind === 'absent' && others?.length === 0;
 }
