@@ -1,6 +1,7 @@
 import { asFailure, type Failure } from '@felhom/kernel/failure.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import type { ProjectFiles, StackEngine } from '../engine/stack-engine.ts';
+import { beginBack } from './begin-back.ts';
 import type { OldService } from './debt.ts';
 import { climb, type LadderEnd } from './ladder.ts';
 import type { VerifiedData } from './ports.ts';
@@ -30,7 +31,7 @@ import { findWayBack, isForLater, type WayBack } from './way-back.ts';
 export async function rollBack(transaction: Transaction, why: string, found?: WayBack): Promise<TakenBack> {
   const wayBack = found ?? (await findWayBack(transaction));
   if (wayBack.kind === 'lost') return await stayNew(transaction, why, wayBack.failure);
-  if (transaction.debt.phase !== 'rolling_back') await owe(transaction, { phase: 'rolling_back', reason: why });
+  if (transaction.debt.phase !== 'rolling_back') await beginBack(transaction, why);
   tell(transaction, 'rolling back');
   const { ports, debt, settings, lock } = transaction;
   await removeAll(transaction);

@@ -1,4 +1,4 @@
-import { Failure } from '@felhom/kernel/failure.ts';
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/other-debts.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
 import { catchUp, commit } from './commit.ts';
@@ -54,8 +54,13 @@ export async function settleUpgrade(
 ): Promise<OtherSettled> {
   const lock: HeldLock = { inheritFds, update: async () => undefined, release: async () => undefined };
   const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
-  // Whoever finds us at it knows until when we mean to be done.
-  await owe(transaction, {});
+  try {
+    // Whoever finds us at it knows until when we mean to be done.
+    await owe(transaction, {});
+  } catch (error) {
+    // No debt, only a word to others: apps come back on a full disk too.
+    warn(`until when this recovery means to be done could not be written: ${asFailure(error).message}`);
+  }
   if (debt.phase !== 'verifying') {
     const why = debt.reason ?? 'the upgrade was interrupted';
     return settledBy(debt, await takeBack(transaction, why), why);

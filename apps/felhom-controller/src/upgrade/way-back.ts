@@ -16,21 +16,19 @@ export type WayBack =
 
 /** Looks for everything of which the old version is made again: its images, and its data, all of which is read. */
 export async function findWayBack(transaction: Transaction): Promise<WayBack> {
-  const { ports, debt, warn } = transaction;
+  const { ports, debt } = transaction;
   try {
     await requireImages(transaction);
   } catch (error) {
     return lostUnlessForLater(error);
   }
   if (debt.snapshot_id === null || debt.data_restored) return { kind: 'open', data: null };
+  // Nothing of the new version was ever started: the data is the old one's, with what it has written since the snapshot.
+  if (debt.activated_at_ms === null) return { kind: 'open', data: null };
   try {
     return { kind: 'open', data: await ports.data.verify(debt.stack, debt.snapshot_id) };
   } catch (error) {
-    const lost = lostUnlessForLater(error);
-    if (debt.activated_at_ms !== null) return lost;
-    // Nothing of the new version was ever started: the data is as it was.
-    warn(`${lost.failure.message}; the data of ${debt.stack} was not touched, and stays as it is`);
-    return { kind: 'open', data: null };
+    return lostUnlessForLater(error);
   }
 }
 
