@@ -189,6 +189,22 @@ describe('restoring a snapshot', () => {
     expect(data(at)).toBe(newData);
   });
 
+  it('that was cut off half way and cannot be finished is kept as no snapshot: the last good one stays', async () => {
+    const whole = await prepare();
+    const { trace } = await simulateRestore(whole, null);
+    const at = await prepare();
+    const before = await lookAtSnapshots(at);
+    await simulateRestore(at, { effect: trace.lastIndexOf('disk.rename'), when: 'before' });
+    // Somebody starts it on half of the data, so recovery cannot go on.
+    at.world.fake.startByHand('db');
+    await at.world.clock.pass(60_000);
+    const { end } = await simulateCreate(at, null);
+    expect(end).toMatchObject({ outcome: 'failed', failures: [{ code: 'busy' }] });
+    const { ids, lastGood } = await lookAtSnapshots(at);
+    expect({ ids, lastGood }).toEqual({ ids: before.ids, lastGood: before.lastGood });
+    expect(at.world.fake.state('db')?.status).toBe('running');
+  });
+
   it('is not kept by what is owed to another stack', async () => {
     const at = await prepare();
     const { end } = await simulateRestore(at, null, [{ stack: 'wiki', deadlineMs: 0, engineId: null }]);

@@ -75,7 +75,11 @@ export async function snapshotPrune(context: CommandContext, stack: string, keep
   const loaded = await loadConfig(locateConfig(context.flags, context.env));
   const end = await withSnapshots(context, loaded, async (ports, snapshots) => {
     const { holdingRunLock } = await import('../volume-snapshots/hold-lock.ts');
-    return await holdingRunLock(ports, async () => await snapshots.prune(stack, keep ?? loaded.config.snapshots.keep));
+    const { requireNotBetween } = await import('../volume-snapshots/not-between.ts');
+    return await holdingRunLock(ports, async () => {
+      await requireNotBetween(ports, stack);
+      return await snapshots.prune(stack, keep ?? loaded.config.snapshots.keep);
+    });
   });
   context.reporter.result({ schema: 'felhom.snapshot-prune/1', stack, ...end }, () =>
     end.removed.length === 0

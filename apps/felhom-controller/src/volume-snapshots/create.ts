@@ -9,6 +9,7 @@ import { newRun, type Run } from '../quiesce/run.ts';
 import { settleEarlier } from '../quiesce/settle.ts';
 import { withStackDown } from '../quiesce/stack-down.ts';
 import { holdingRunLock } from './hold-lock.ts';
+import { requireNotBetween } from './not-between.ts';
 import type { Captured, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
 
 /*
@@ -98,6 +99,7 @@ async function underLock(run: Run, snapshots: VolumeSnapshots, options: CreateOp
   const owed = await settleEarlier(run);
   const stillOwed = run.owedBefore.filter((each) => each.stack === stack);
   if (stillOwed.length > 0) throw appsDown(stillOwed);
+  await requireNotBetween(run.ports, stack);
   const prepared = await snapshots.prepare(stack);
   const { plan } = prepared;
   const took: StepTimes = { captureMs: null, keepMs: null, sealMs: null };

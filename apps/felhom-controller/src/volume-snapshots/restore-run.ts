@@ -1,7 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import { otherDebtsOwed } from '../quiesce/other-debts.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
 import { holdingRunLock } from './hold-lock.ts';
+import { requireNotBetween } from './not-between.ts';
 import { owesStack } from './owes-stack.ts';
 import type { Restored, VolumeSnapshots } from './ports.ts';
 
@@ -62,10 +62,5 @@ async function requireNothingOwed(ports: RunPorts, stack: string): Promise<void>
       hint: `Settle it first: felhom-controller recover. Then stop the stack: docker compose -p ${stack} stop`,
     });
   }
-  const others = await otherDebtsOwed(ports);
-  if (others.every((other) => other.stack !== null && other.stack !== stack)) return;
-  throw new Failure('busy', {
-    message: `an upgrade or a restore of ${stack} was cut off and has not come to its end yet. Nothing was touched`,
-    hint: `Settle it first: felhom-controller recover. What it waits for: felhom-controller upgrade status ${stack}`,
-  });
+  await requireNotBetween(ports, stack);
 }
