@@ -1,3 +1,4 @@
+import { PveError } from '@felhom/proxmox/errors.ts';
 import { applyOperation } from 'felhom-agent/operations/apply.ts';
 import { watchOperations } from 'felhom-agent/operations/watch.ts';
 import { expect, it } from 'vitest';
@@ -104,6 +105,45 @@ it('a guest that changed while it was backed up is not overwritten, and its back
   expect(world.node.done).toEqual([]);
   expect(world.node.state.backups.filter(({ volid }) => volid.includes('safety'))).toMatchObject([{ protected: true }]);
 });
+
+it('an operation that expired while the present guest was backed up overwrites nothing', async () => {
+  const world = operationWorld();
+  world.clock.after(1_000, () => world.clock.jump(2 * 3_600_000));
+  const answer = await world.process(null).apply(envelopeOf('guest-restore'));
+  expect(answer).toMatchObject({
+    kind: 'acted',
+    operation: { outcome: 'failed', reason: expect.stringMatching(/expired at .*; the guest was not touched/) },
+  });
+  expect(world.node.asked).toEqual(['safety-backup']);
+});
+
+it.each([
+  { what: 'the time before the first act', port: 'clockSeconds', nth: 1, asked: [], told: /nothing was asked of PVE/ },
+  {
+    what: 'the guest after its backup',
+    port: 'guest',
+    nth: 3,
+    asked: ['safety-backup'],
+    told: /not touched; bk:.*safety/,
+  },
+] as const)(
+  'a node that does not tell $what ends it there, and says so at once',
+  async ({ port, nth, asked, told }) => {
+    const world = operationWorld();
+    const { ports } = world.process(null);
+    let calls = 0;
+    const failing = async (): Promise<never> => {
+      throw new PveError({ fault: { kind: 'auth' }, call: 'GET /x', text: 'no answer' });
+    };
+    const { [port]: real } = ports.pve;
+    ports.pve = { ...ports.pve, [port]: async (vmid: number) => await (++calls === nth ? failing() : real(vmid)) };
+    const work = applyOperation(ports, envelopeOf('guest-restore'), { signers, lockTimeoutMs: 5_000 });
+    const answer = await world.clock.run(work);
+    const reason = expect.stringMatching(new RegExp(`${told.source}.*no answer`));
+    expect(answer).toMatchObject({ kind: 'acted', operation: { outcome: 'interrupted', reason } });
+    expect(world.node.asked).toEqual(asked);
+  },
+);
 
 it('a container is restored to where its rootfs is, unless another storage was signed', async () => {
   const world = operationWorld();

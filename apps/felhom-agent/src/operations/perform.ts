@@ -1,7 +1,9 @@
 import { asFailure } from '@felhom/kernel/failure.ts';
+import { PveError } from '@felhom/proxmox/errors.ts';
 import { actsOf } from './acts.ts';
 import { judgeTarget } from './judge.ts';
 import { observeTarget } from './observe.ts';
+import type { Payload } from './payload.ts';
 import type { Act, OperationPorts } from './ports.ts';
 import { isOpen, type Operation, withOperation } from './record.ts';
 import { askOnce, settleStep } from './step.ts';
@@ -11,29 +13,46 @@ import { askOnce, settleStep } from './step.ts';
  * - An act is asked of PVE only right after its step was recorded by the process that accepted the operation, and only
  *   once. Nothing that finds a step on record ever asks for it: it looks for its task, and concludes.
  * - What follows the last act (adopting, starting the guest) may be repeated, so recovery finishes it.
+ * - Every act but the first comes after another, which may take hours: time and target are judged again right before it.
  * - The caller holds the guest's lane from before the operation was accepted until this returns.
  */
 
-/** Carries out an operation that was just accepted. Answers it ended, or open where its task could not be found. */
+/**
+ * Carries out an operation that was just accepted. Answers it ended, or open where its task could not be found. A look
+ * at PVE that fails between two acts ends it there: nothing more is asked for.
+ */
 export async function performOperation(
   ports: OperationPorts,
   accepted: Operation,
   signal?: AbortSignal,
 ): Promise<Operation> {
+  try {
+    return await performActs(ports, accepted, signal);
+  } catch (error) {
+    if (!(error instanceof PveError)) throw error;
+    return await concludeOperation(ports, found((await ports.store.read()).operations, accepted.id), error);
+  }
+}
+
+async function performActs(ports: OperationPorts, accepted: Operation, signal?: AbortSignal): Promise<Operation> {
   let operation = accepted;
   for (const act of actsOf(accepted)) {
     if (signal?.aborted === true) break;
-    const refusal =
-      operation.steps.length === 0
-        ? null
-        : judgeTarget(operation.payload, await observeTarget(ports.pve, operation.payload));
-    if (refusal !== null)
-      return await end(ports, operation, { outcome: 'failed', reason: `${refusal.detail}; the guest was not touched` });
+    const objection = operation.steps.length === 0 ? null : await judgeAgain(ports, operation.payload);
+    if (objection !== null)
+      return await end(ports, operation, { outcome: 'failed', reason: `${objection}; the guest was not touched` });
     ports.say(describeAct(act));
     operation = await settleStep(ports, await askOnce(ports, operation, act), act, signal);
     if (operation.steps.at(-1)?.end?.kind !== 'ok') break;
   }
   return await concludeOperation(ports, operation);
+}
+
+/** Why the next act may not be done although the one before it was; null: it may. @throws PveError */
+async function judgeAgain({ pve, clock }: OperationPorts, payload: Payload): Promise<string | null> {
+  const refusal = judgeTarget(payload, await observeTarget(pve, payload));
+  if (refusal !== null) return refusal.detail;
+  return clock.nowMs() < Date.parse(payload.expires) ? null : `it expired at ${payload.expires}, before this was done`;
 }
 
 /** Brings an operation that another process left open to its end, as far as PVE tells. Asks for nothing again. */
@@ -47,18 +66,19 @@ export async function recoverOperation(
   return await concludeOperation(ports, settled);
 }
 
-/** What the steps on record mean. An operation whose last step is open stays open. */
-async function concludeOperation(ports: OperationPorts, operation: Operation): Promise<Operation> {
+/** What the steps on record mean. An operation whose last step is open stays open. `error`: why no more was done. */
+async function concludeOperation(ports: OperationPorts, operation: Operation, error?: PveError): Promise<Operation> {
+  const why = error === undefined ? '' : ` (${error.message})`;
   const last = operation.steps.at(-1);
   if (last === undefined)
-    return await end(ports, operation, { outcome: 'interrupted', reason: 'nothing was asked of PVE yet' });
+    return await end(ports, operation, { outcome: 'interrupted', reason: `nothing was asked of PVE yet${why}` });
   if (last.end === null) return operation;
   const { kind, reason } = last.end;
   if (kind === 'failed') return await end(ports, operation, { outcome: 'failed', reason });
   if (kind !== 'ok') return await end(ports, operation, { outcome: 'interrupted', reason });
   if (operation.steps.length < actsOf(operation).length) {
     const safe = last.volid === null ? 'a protected backup of it was made' : `${last.volid} is its protected backup`;
-    return await end(ports, operation, { outcome: 'interrupted', reason: `the guest was not touched; ${safe}` });
+    return await end(ports, operation, { outcome: 'interrupted', reason: `the guest was not touched; ${safe}${why}` });
   }
   return await end(ports, operation, { outcome: 'done', reason: null, notes: await finish(ports, operation) });
 }
