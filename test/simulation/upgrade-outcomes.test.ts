@@ -1,4 +1,5 @@
 import { Interruption } from '@felhom/cli/signals.ts';
+import { defaultUpgradeBounds } from 'felhom-controller/upgrade/bounds.ts';
 import { checkHealth, rollBackByHand } from 'felhom-controller/upgrade/by-hand.ts';
 import { heldBackBy } from 'felhom-controller/upgrade/check.ts';
 import { stage } from 'felhom-controller/upgrade/stage.ts';
@@ -75,6 +76,28 @@ describe('health checks that fail', () => {
     const world = worldOf(healthy);
     await simulateUpgrade(world, null);
     expect(machineOf(world)).toMatchObject({ phase: 'success', attempts: 1, checkFailures: 0, lastError: null });
+  });
+});
+
+describe('on the bounds that it has by default', () => {
+  it('an image that ends after 20 seconds is rolled back with the old data', async () => {
+    const late = { id: 'sha256:v2-broken', schema: 2, behaviour: { runsForMs: 20_000, exitCode: 1 } };
+    const world = makeUpgradeWorld({ ...scenario(ending), images: { ...scenario(ending).images, 'app:2': late } });
+    world.settings.bounds = defaultUpgradeBounds;
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'rolled_back', recovered: true });
+    expect(machineOf(world).lastError).toContain('stable: shop-app-1');
+    expect([imageOf(world), world.volumes.get('data')?.schema]).toEqual(['sha256:v1', 1]);
+  });
+});
+
+describe('files that Compose refuses', () => {
+  it('stop nothing, and nothing is promised', async () => {
+    const world = worldOf(healthy);
+    world.files.set('/srv/shop/compose.yaml', 'services: [');
+    const starts = world.fake.starts('shop-app-1');
+    await expect(simulateUpgrade(world, null)).rejects.toMatchObject({ code: 'upgrade_blocked', exit: 13 });
+    expect([world.fake.starts('shop-app-1'), world.debts.isEmpty()]).toEqual([starts, true]);
   });
 });
 

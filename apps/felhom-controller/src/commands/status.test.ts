@@ -11,6 +11,7 @@ import { buildProgram } from '../program.ts';
 import type { Debt } from '../quiesce/marker.ts';
 import { openMarkers } from '../wiring.ts';
 import { exampleResult } from './example-result.ts';
+import { metricsText } from './status-metrics.ts';
 
 let folder: string;
 const state = (): string => join(folder, 'state');
@@ -222,6 +223,37 @@ describe('what upgrades leave', () => {
     expect(await status('--check')).toMatchObject({ exit: 0 });
     expect(await command('alert', 'ack')).toMatchObject({ exit: 12 });
     expect((await command('alert', 'list')).stdout).toBe('there are no alerts\n');
+  });
+
+  it('is told by name to Prometheus: phase, attempts, failures, last success, snapshot age and size', () => {
+    const upgrade = {
+      stack: 'shop',
+      phase: 'verifying',
+      target: 'app=sha256:2',
+      attempts: 2,
+      failures: 1,
+      last_error: null,
+      updated_at: null,
+      last_success_at: '2026-11-20T01:00:00.000Z',
+      waits_for_person: false,
+      rungs: [],
+    };
+    const never = { ...upgrade, stack: 'a "b"', phase: 'failed', attempts: 1, failures: 0, last_success_at: null };
+    const snapshot = { stack: 'shop', id: '1', created_at: '2026-11-20T01:00:00.000Z', content_bytes: 4_096, count: 3 };
+    const seen = { upgrades: [upgrade, never], alerts: [], owed: [], last_backup: null };
+    const text = metricsText(seen, [snapshot], Date.parse('2026-11-20T02:00:00.000Z'));
+    expect(text.split('\n').filter((line) => /^felhom_(upgrade|snapshot)/.test(line))).toEqual([
+      'felhom_upgrade_phase{stack="shop",phase="verifying"} 1',
+      'felhom_upgrade_phase{stack="a \\"b\\"",phase="failed"} 1',
+      'felhom_upgrade_attempts{stack="shop"} 2',
+      'felhom_upgrade_attempts{stack="a \\"b\\""} 1',
+      'felhom_upgrade_check_failures{stack="shop"} 1',
+      'felhom_upgrade_check_failures{stack="a \\"b\\""} 0',
+      'felhom_upgrade_last_success_timestamp_seconds{stack="shop"} 1795136400',
+      'felhom_snapshot_age_seconds{stack="shop"} 3600',
+      'felhom_snapshot_size_bytes{stack="shop"} 4096',
+      'felhom_snapshots{stack="shop"} 3',
+    ]);
   });
 
   it('is written as a textfile, readable by its collector', async () => {

@@ -14,7 +14,7 @@ import { type Climb, climbContainers, climbDisk, climbHealth, climbProbe, climbS
 
 export interface LadderPorts {
   clock: Clock;
-  engine: Engine;
+  engine: Pick<Engine, 'list'>;
   probe: ProbePort;
   files: Pick<FilesPort, 'unwritable'>;
 }

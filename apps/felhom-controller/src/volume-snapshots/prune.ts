@@ -6,7 +6,7 @@ import type { Catalog } from './catalog.ts';
  * none and stay: a person may still find something in them.
  */
 export async function pruneSnapshots(
-  catalog: Catalog,
+  catalog: Pick<Catalog, 'lastGood' | 'list' | 'remove'>,
   stack: string,
   keep: number,
 ): Promise<{ removed: string[]; kept: string[] }> {
