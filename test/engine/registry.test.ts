@@ -128,6 +128,23 @@ describe('a stack whose image comes from a registry', () => {
     expect(await version()).toBe('two');
   });
 
+  it('becomes what its Compose file names by digest', async () => {
+    const file = join(folder, 'compose.yaml');
+    const before = await readFile(file, 'utf8');
+    const digest = registry.push('app', 'latest', {
+      layer,
+      config: { config: { Labels: { version: 'exact' }, Cmd: ['sh', '-c', forever] } },
+    });
+    await writeFile(file, before.replace('app:latest', `app@${digest}`));
+    const end = await controller('upgrade', 'apply', project, '--json');
+    expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'success' });
+    expect(await version()).toBe('exact');
+    await writeFile(file, before);
+    push('two');
+    await controller('upgrade', 'apply', project, '--json');
+    expect(await version()).toBe('two');
+  });
+
   it('stays what it is while the registry refuses, and says why', async () => {
     push('three');
     registry.order('too_many');

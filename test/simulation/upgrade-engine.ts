@@ -143,6 +143,18 @@ export function stackEngineOver(world: UpgradeEngineWorld, step: StepThrough): S
       fake.remove(found.name);
       return 'removed';
     },
+    recreate: async ({ project, service: name, composeFiles, envFiles, workingDir }) => {
+      const files = { project, composeFiles, envFiles, workingDir };
+      const service = servicesOf(world, files)[name];
+      const image = service === undefined ? null : imageOf(service.image);
+      if (service === undefined || image === null)
+        throw new Failure('operation_failed', { message: `no image for ${name}`, hint: '' });
+      for (let number = 1; number <= (service.replicas ?? 1); number += 1) {
+        const before = fake.state(`${project}-${name}-${number}`);
+        if (before !== null) fake.remove(before.name);
+        create(world, files, { name, service, image, number, anonymous: anonymousOf(before) });
+      }
+    },
     composeConfig: async (project, overrides) => readConfig(world, project, overrides),
     composeUp: async (project, services) => await composeUp(world, project, services, { step, imageOf }),
   };

@@ -73,6 +73,7 @@ function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | '
       const isTask = service.image === 'task';
       if (isOn(scenario, name) && !isTask && state?.status !== 'running')
         broken.push(`${name} is ${state?.status ?? 'gone'}`);
+      if (!isOn(scenario, name) && state === null) broken.push(`${name} was off and is gone`);
       if (!isOn(scenario, name) && state?.status === 'running') broken.push(`${name} was off and runs`);
       if (isOn(scenario, name) && state !== null && state.restartPolicy !== (service.restart ?? 'no'))
         broken.push(`${name} has the restart policy ${state.restartPolicy}`);

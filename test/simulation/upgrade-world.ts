@@ -330,6 +330,7 @@ function doomed(ports: UpgradePorts, step: Parameters<typeof stackEngineOver>[1]
       inspect: through('engine.inspect', engine.inspect),
       stop: through('engine.stop', engine.stop),
       start: through('engine.start', engine.start),
+      recreate: through('engine.recreate', engine.recreate),
       tag: through('engine.tag', engine.tag),
       untag: through('engine.untag', engine.untag),
       setRestartPolicy: through('engine.setRestartPolicy', engine.setRestartPolicy),

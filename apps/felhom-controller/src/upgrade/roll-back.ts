@@ -49,6 +49,7 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
     inheritFds: lock.inheritFds,
   });
   if (trouble !== null) transaction.warn(`docker compose was not content with the old version: ${trouble}`);
+  await makeWhatWasOff(transaction, project);
   return await conclude(transaction, debt.reason ?? why);
 }
 
@@ -73,7 +74,8 @@ async function restoreData(transaction: Transaction, data: VerifiedData): Promis
 async function pinImages({ ports: { engine, memory }, debt, warn }: Transaction): Promise<ProjectFiles> {
   const config = await engine.composeConfig(debt.files);
   const pinned: OldService[] = [];
-  for (const old of debt.old.filter(({ ran }) => ran)) {
+  for (const old of debt.old) {
+    if (!old.ran && (await engine.image(old.image_id)) === null) continue; // What was off needs none to run.
     const named = config.services.find(({ name }) => name === old.name)?.image ?? null;
     if (!(await leadsTo(engine, named, old))) pinned.push(old);
   }
@@ -83,6 +85,22 @@ async function pinImages({ ports: { engine, memory }, debt, warn }: Transaction)
   );
   const path = await memory.writePins(debt.stack, JSON.stringify(pinsOf(pinned), null, 2));
   return { ...debt.files, composeFiles: [...debt.files.composeFiles, path] };
+}
+
+/** It was there and did not run: so it is again. That it cannot be made keeps nothing of what ran from running. */
+async function makeWhatWasOff({ ports, debt, settings, lock, warn }: Transaction, files: ProjectFiles): Promise<void> {
+  for (const { name } of debt.old.filter(({ ran }) => !ran)) {
+    try {
+      await ports.engine.recreate(
+        { ...files, service: name },
+        { which: 'all', boundMs: settings.quiesce.startMs, inheritFds: lock.inheritFds },
+      );
+    } catch (error) {
+      const failure = asFailure(error);
+      if (isForLater(failure)) throw failure;
+      warn(`${debt.stack}/${name} was off, and could not be made again: ${failure.message}`);
+    }
+  }
 }
 
 async function leadsTo(engine: StackEngine, named: string | null, old: OldService): Promise<boolean> {

@@ -16,7 +16,7 @@ export async function makeStandIns({
   ports: { engine: Pick<StackEngine, 'pinImage'> };
   debt: Pick<UpgradeDebt, 'stack' | 'files' | 'old'>;
 }): Promise<void> {
-  for (const { name, image_id: imageId, anonymous } of debt.old.filter(({ ran }) => ran)) {
+  for (const { name, image_id: imageId, anonymous } of debt.old) {
     const numbers = new Set(anonymous.map(({ number }) => number));
     for (const number of numbers) {
       await engine.pinImage({
