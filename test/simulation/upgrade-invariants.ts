@@ -68,16 +68,7 @@ function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | '
   const broken: string[] = [];
   const side = is === 'new' ? scenario.after : scenario.before;
   for (const [name, service] of Object.entries(side)) {
-    for (const number of numbersOf(service)) {
-      const state = world.fake.state(`${stack}-${name}-${number}`);
-      const isTask = service.image === 'task';
-      if (isOn(scenario, name) && !isTask && state?.status !== 'running')
-        broken.push(`${name} is ${state?.status ?? 'gone'}`);
-      if (!isOn(scenario, name) && state === null) broken.push(`${name} was off and is gone`);
-      if (!isOn(scenario, name) && state?.status === 'running') broken.push(`${name} was off and runs`);
-      if (isOn(scenario, name) && state !== null && state.restartPolicy !== (service.restart ?? 'no'))
-        broken.push(`${name} has the restart policy ${state.restartPolicy}`);
-    }
+    broken.push(...wrongContainers(world, scenario, name, service));
     const { volume } = service;
     const volumes =
       service.anonymous === true ? ownVolumes(world, name, service) : volume === undefined ? [] : [volume];
@@ -92,6 +83,21 @@ function wrongWith(world: UpgradeWorld, scenario: UpgradeScenario, is: 'new' | '
     file !== JSON.stringify({ services: scenario.before })
   )
     broken.push('the Compose file of the old version was not put back');
+  return broken;
+}
+
+function wrongContainers(world: UpgradeWorld, scenario: UpgradeScenario, name: string, service: FakeService): string[] {
+  const broken: string[] = [];
+  const [mayRun, isTask] = [isOn(scenario, name), service.image === 'task'];
+  for (const number of numbersOf(service)) {
+    const state = world.fake.state(`${stack}-${name}-${number}`);
+    if (!mayRun && state === null) broken.push(`${name} was off and is gone`);
+    if (!mayRun && state?.status === 'running') broken.push(`${name} was off and runs`);
+    if (!mayRun) continue;
+    if (!isTask && state?.status !== 'running') broken.push(`${name} is ${state?.status ?? 'gone'}`);
+    if (state !== null && state.restartPolicy !== (service.restart ?? 'no'))
+      broken.push(`${name} has the restart policy ${state.restartPolicy}`);
+  }
   return broken;
 }
 

@@ -36,7 +36,13 @@ async function climbIt(given: Partial<LadderOptions> = {}): Promise<LadderEnd & 
   const now = (): number => ms / second;
   const end = await climb(
     {
-      clock: { nowMs: () => ms, monotonicMs: () => ms, sleep: async (forMs) => void (ms += forMs) },
+      clock: {
+        nowMs: () => ms,
+        monotonicMs: () => ms,
+        sleep: async (forMs) => {
+          ms += forMs;
+        },
+      },
       engine: { list: async () => seenAt(now()) },
       probe: { ask: async () => answers(now()) },
       files: { unwritable: async () => unwritable },

@@ -22,7 +22,6 @@ import { climbNew, noteRungs } from './verify.ts';
 export async function stayNew(transaction: Transaction, why: string, lost: Failure): Promise<TakenBack> {
   const { ports, debt } = transaction;
   transaction.warn(`${debt.stack} cannot be taken back: ${lost.message}. Its new version runs on, with its own data`);
-  tell(transaction, 'staying');
   await bringUpNew(transaction);
   // Whoever asked for an end has it: what is there is looked at all the same.
   const end = await climbNew({ ...transaction, stop: new AbortController().signal });
@@ -36,7 +35,7 @@ export async function stayNew(transaction: Transaction, why: string, lost: Failu
   const failure = toldAs(transaction, { why, lost, end, isDown });
   await leaveToPerson(transaction, end, { message: failure.message, hint: failure.hint });
   if (end.why === null) await commit(transaction);
-  tell(transaction, 'kept');
+  tell(transaction, 'new version stays');
   const owed = isDown ? down.map((name) => ({ stack: debt.stack, container: name, why: end.why ?? '' })) : [];
   return { outcome: 'kept', started, owed, recovered: end.why === null, rungs: end.rungs, failure };
 }
