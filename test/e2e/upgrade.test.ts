@@ -203,17 +203,6 @@ describe('an image that', () => {
     expect(code).toBe(3);
     expect(await lab.engine.docker('inspect', '--format', '{{.State.StartedAt}}', 'missing-app-1')).toBe(before);
   });
-
-  it('took over the tag: the old one is put back by its id, and stays until a person decides', async () => {
-    await makeImage(lab, 'moved:latest', { run: serving(1) });
-    const id = (await lab.engine.docker('image', 'inspect', '--format', '{{.Id}}', 'moved:latest')).trim();
-    await addShop(lab, 'moved', 'moved:latest');
-    await lab.engine.docker('tag', 'shop:ends', 'moved:latest');
-    const { result } = await upgradeTo(lab, 'moved');
-    expect(result).toMatchObject({ outcome: 'rolled_back' });
-    expect(await standingOf(lab, 'moved')).toEqual({ ...old, image: id });
-    expect((await upgradeTo(lab, 'moved')).result).toMatchObject({ error: { code: 'held_back' } });
-  });
 });
 
 describe('an image that fills the disk of its data', () => {
