@@ -144,6 +144,16 @@ describe('kill -9', () => {
   });
 });
 
+describe('pruning', () => {
+  it('leaves the newest, which is the last good one', async () => {
+    const [newest, ...older] = await ids();
+    expect(older.length).toBeGreaterThan(0);
+    const pruned = parse(await lab.inGuest(['snapshot', 'prune', 'shop', '--keep', '1', '--json']));
+    expect(pruned).toMatchObject({ removed: expect.arrayContaining(older), kept: [newest] });
+    expect(await ids()).toEqual([newest]);
+  });
+});
+
 async function settledByGuard(): Promise<void> {
   await waitUntil('nothing is owed', async () => (await debtFiles(lab)).length === 0);
   await waitUntilNoRecovery(lab);

@@ -95,6 +95,23 @@ describe.runIf(root)('a snapshot', () => {
     }
   });
 
+  it('of a stack of which there is no data to keep is a result: its files and images', async () => {
+    const disk = await makeFileSystem('tmpfs');
+    try {
+      const policy = { include: [], exclude: ['shop_data', join(disk.path, 'shop/files')] };
+      const stage = await makeStage(disk.path, { policy });
+      const { id, manifest, isLastGood } = await stage.take();
+      expect([manifest.sources, isLastGood]).toEqual([[], true]);
+      expect(manifest.files).toMatchObject([{ path: join(stage.project, 'compose.yaml') }]);
+      await stage.snapshots.verify('shop', id);
+      await must('sh', ['-c', 'echo changed >"$0"', join(stage.project, 'compose.yaml')]);
+      await stage.restore(id, true);
+      expect(await must('cat', [join(stage.project, 'compose.yaml')])).toBe('services: {}\n');
+    } finally {
+      await disk.remove();
+    }
+  });
+
   it('for which the disk gets full meanwhile leaves nothing behind', async () => {
     const [disk, small] = [await makeFileSystem('tmpfs'), await makeFileSystem('tmpfs', 8)];
     try {
