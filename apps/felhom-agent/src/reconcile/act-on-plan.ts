@@ -21,8 +21,10 @@ export interface Acting {
   desired: Desired;
   actual: Actual;
   openJobs: ReadonlyMap<number, string>;
-  /** Guests with an entry that could not be resolved, and why. */
+  /** Guests with an entry that could not be resolved at first look, and why. */
   open: ReadonlyMap<number, string>;
+  /** Looks on until the deadline; null once the guest's entries are resolved, else why not. */
+  resolve: (vmid: number) => Promise<string | null>;
   before: LastPass | null;
   passId: string;
   /** Until when (monotonic) locks and tasks of others are waited out. */
@@ -77,7 +79,7 @@ function turnOf(
   acting: Acting,
   options: ActOptions & { underWay: UnderWay; closing: AbortSignal },
 ): (guest: GuestPlan) => Turn {
-  const { desired, open, before, passId, deadlineMs } = acting;
+  const { desired, open, resolve, before, passId, deadlineMs } = acting;
   const { limits, allowMemoryBelowUse, backoff, underWay, closing, leaving, stop } = options;
   const declared = new Map(desired.guests.map((guest) => [guest.vmid, guest]));
   const converge = {
@@ -97,12 +99,16 @@ function turnOf(
     const earlier = underWay.untold(guest.vmid);
     const told = (known: GuestReport): Turn => ({ guest, known, work: nothing, earlier });
     const work = workFor(guest, declared.get(guest.vmid), acting);
-    if (work === null) return told(asItStands(guest));
     const unresolved = open.get(guest.vmid);
-    if (unresolved !== undefined) return told(notResolved(guest, unresolved));
+    if (unresolved !== undefined && ports.clock.monotonicMs() >= deadlineMs)
+      return told(work === null ? asItStands(guest) : notResolved(guest, unresolved));
+    if (work === null && unresolved === undefined) return told(asItStands(guest));
     const pause = backoff?.pauseOf(guest, ports.clock.monotonicMs()) ?? null;
     if (pause !== null) return told({ ...asItStands(guest), outcome: 'failed', ...pause });
     const doing = underWay.begin(guest.vmid, async () => {
+      const still = unresolved === undefined ? null : await resolve(guest.vmid);
+      if (work === null) return asItStands(guest);
+      if (still !== null) return notResolved(guest, still);
       const report = await convergeGuest(ports, work, converge);
       backoff?.note(guest, report, ports.clock.monotonicMs());
       return report;

@@ -10,8 +10,8 @@ import type { Actual, Desired, DesiredGuest, Plan, PlanOptions } from './model.t
 import { observe } from './observe.ts';
 import { planGuests } from './plan.ts';
 import type { ReconcilePorts } from './ports.ts';
-import { recoverActions } from './recover.ts';
-import { makeReport, type PassReport, rememberPass } from './report.ts';
+import { type RecoverOptions, recoverActions } from './recover.ts';
+import { makeReport, type PassReport, type RecoveredReport, rememberPass } from './report.ts';
 
 /*
  * One pass: what is open is resolved, then observe, plan, act, observe again, guest by guest, side by side.
@@ -56,15 +56,13 @@ async function makePass(
   const passId = ports.newId();
   const startedMs = clock.nowMs();
   const deadlineMs = clock.monotonicMs() + options.lockTimeoutMs;
-  const isWorking = options.beyond?.underWay.isWorking;
-  const recovered = await recoverActions(ports, { ...options, deadlineMs, isWorking });
+  const recovery = recoveryOf(ports, options, deadlineMs);
+  const open = await recovery.begin();
   const desired = chooseGuests(await ports.desired.read(), options.vmids ?? []);
   const before = await memory.read();
   const { plan, actual, openJobs } = await lookAndPlan(ports, desired, before, options);
-  const open = new Map(
-    recovered.filter(({ outcome }) => outcome === 'open').map(({ vmid, reason }) => [vmid, reason ?? '']),
-  );
-  const acting = { plan, desired, actual, openJobs, open, before, passId, deadlineMs };
+  const { resolve } = recovery;
+  const acting = { plan, desired, actual, openJobs, open, resolve, before, passId, deadlineMs };
   const { guests, settled }: Acted =
     plan.refused === null
       ? await actOnPlan(ports, acting, options)
@@ -75,7 +73,7 @@ async function makePass(
     startedMs,
     endedMs: clock.nowMs(),
     desired: { guests: desired.guests.length, version: desired.version },
-    recovered,
+    recovered: recovery.told(),
     planned: plan.guests
       .filter(({ actions }) => actions.length > 0)
       .map(({ vmid, actions }) => ({ vmid, actions: actions.map(describeAction) })),
@@ -93,6 +91,32 @@ async function makePass(
       .write(pass)
       .catch((error: unknown) => ports.log('the pass is not on record', { error: String(error) }));
   return { report, settled };
+}
+
+/**
+ * What earlier runs left open: one look at each entry before anything is planned. Those that this does not resolve are
+ * looked at beside the pass, so that their guests hold up no other.
+ */
+function recoveryOf(ports: ReconcilePorts, options: Passing, deadlineMs: number) {
+  const told = new Map<string, RecoveredReport>();
+  const recover = async (more: Pick<RecoverOptions, 'deadlineMs' | 'concerns'>): Promise<RecoveredReport[]> => {
+    const found = await recoverActions(ports, { limits: options.limits, stop: options.stop, ...more });
+    for (const each of found) told.set(each.id, each);
+    return found.filter(({ outcome }) => outcome === 'open');
+  };
+  const isWorking = options.beyond?.underWay.isWorking ?? (() => false);
+  return {
+    /** The guests with an entry that stays open, and why. */
+    begin: async (): Promise<ReadonlyMap<number, string>> => {
+      const open = await recover({ deadlineMs: ports.clock.monotonicMs(), concerns: (vmid) => !isWorking(vmid) });
+      return new Map(open.map(({ vmid, reason }) => [vmid, reason ?? '']));
+    },
+    resolve: async (vmid: number): Promise<string | null> => {
+      const [open] = await recover({ deadlineMs, concerns: (each) => each === vmid });
+      return open === undefined ? null : (open.reason ?? '');
+    },
+    told: () => [...told.values()],
+  };
 }
 
 async function lookAndPlan(

@@ -11,8 +11,8 @@ export interface RecoverOptions {
   /** Until when (monotonic) it is looked again and again. */
   deadlineMs: number;
   stop: AbortSignal;
-  /** Guests at which this process itself is at work: their entries are in its hands. */
-  isWorking?: ((vmid: number) => boolean) | undefined;
+  /** Whose entries; all where it is left out. Those of a guest at which this process is at work are in its hands. */
+  concerns?: ((vmid: number) => boolean) | undefined;
 }
 
 /**
@@ -21,9 +21,9 @@ export interface RecoverOptions {
  * told as `open`, with why.
  */
 export async function recoverActions(ports: ReconcilePorts, options: RecoverOptions): Promise<RecoveredReport[]> {
-  const { isWorking = () => false } = options;
+  const { concerns = () => true } = options;
   const entries = await ports.journal.entries();
-  const open = entries.filter(({ intent, end }) => end === null && !isWorking(intent.vmid));
+  const open = entries.filter(({ intent, end }) => end === null && concerns(intent.vmid));
   return await inParallel(open, options.limits.mutations, async (entry) => await recoverOne(ports, entry, options));
 }
 
