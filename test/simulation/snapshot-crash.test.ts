@@ -1,3 +1,4 @@
+import { restoreDebts } from 'felhom-controller/volume-snapshots/restore-debts.ts';
 import { describe, expect, it } from 'vitest';
 import type { CrashPoint } from './doom.ts';
 import {
@@ -203,6 +204,17 @@ describe('restoring a snapshot', () => {
     const { ids, lastGood } = await lookAtSnapshots(at);
     expect({ ids, lastGood }).toEqual({ ids: before.ids, lastGood: before.lastGood });
     expect(at.world.fake.state('db')?.status).toBe('running');
+  });
+
+  it('that a person drops gives back the restart policies that were off for it', async () => {
+    const { trace } = await simulateRestore(await prepare(), null);
+    const at = await prepare();
+    await simulateRestore(at, { effect: trace.lastIndexOf('disk.rename'), when: 'before' });
+    expect(at.world.fake.state('db')?.restartPolicy).toBe('no');
+    const { engine } = at.world.fake;
+    await restoreDebts({ disk: at.memory.disk, debts: at.debts.open(), engine }).forgive('shop');
+    expect(at.world.fake.state('db')?.restartPolicy).toBe('always');
+    expect(at.debts.isEmpty()).toBe(true);
   });
 
   it('is not kept by what is owed to another stack', async () => {

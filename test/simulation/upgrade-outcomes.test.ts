@@ -2,6 +2,7 @@ import { Interruption } from '@felhom/cli/signals.ts';
 import { defaultUpgradeBounds } from 'felhom-controller/upgrade/bounds.ts';
 import { checkHealth, rollBackByHand } from 'felhom-controller/upgrade/by-hand.ts';
 import { heldBackBy } from 'felhom-controller/upgrade/check.ts';
+import { upgradeDebts } from 'felhom-controller/upgrade/settle-upgrade.ts';
 import { stage } from 'felhom-controller/upgrade/stage.ts';
 import { describe, expect, it } from 'vitest';
 import { recoverUpgradeUntilSettled, simulateUpgradeRecovery } from './upgrade-recovery.ts';
@@ -214,6 +215,15 @@ describe('a disk that is full', () => {
 });
 
 describe('a debt', () => {
+  it('that a person drops leaves no container without the restart policy that it had', async () => {
+    const world = worldOf(healthy);
+    await dieAfter(world, healthy, 'engine.stop');
+    expect(world.fake.state('shop-app-1')?.restartPolicy).toBe('no');
+    await live(world, null, async (ports) => upgradeDebts(ports, world.settings).forgive(stack));
+    expect(world.fake.state('shop-app-1')?.restartPolicy).toBe('unless-stopped');
+    expect(world.debts.isEmpty()).toBe(true);
+  });
+
   it('that a newer version wrote is left to it, and said', async () => {
     const world = worldOf(healthy);
     await dieAfter(world, healthy, 'debts.write');

@@ -1,4 +1,5 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import { givePoliciesBack } from '../quiesce/give-policies-back.ts';
 import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/other-debts.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
 import { catchUp, commit } from './commit.ts';
@@ -25,6 +26,7 @@ export function upgradeDebts(ports: UpgradePorts, settings: UpgradeSettings): Ot
       const read = await ports.debts.read();
       if (read.kind === 'unreadable' || read.kind === 'newer') return await forgiveUnreadable(ports, stack);
       if (read.kind === 'absent' || read.value.stack !== stack) return false;
+      await givePoliciesBack(ports.engine, read.value.policies);
       await endForgiven(ports.machine(stack));
       await ports.files.release(read.value.reserved);
       await ports.debts.erase();

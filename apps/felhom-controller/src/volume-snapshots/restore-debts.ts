@@ -1,4 +1,5 @@
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import { givePoliciesBack } from '../quiesce/give-policies-back.ts';
 import type { OtherDebts, OtherSettled } from '../quiesce/other-debts.ts';
 import type { SnapshotPorts } from './ports.ts';
 import type { RestoreDebt } from './restore-debt.ts';
@@ -26,6 +27,7 @@ export function restoreDebts(ports: SettlePorts): OtherDebts {
     forgive: async (stack) => {
       const read = await ports.debts.read();
       if (read.kind !== 'present' || read.value.stack !== stack) return false;
+      await givePoliciesBack(ports.engine, read.value.policies);
       await ports.debts.erase();
       return true;
     },
