@@ -78,6 +78,18 @@ describe('deleting a backup', () => {
     expect((await taskTypes()).filter((type) => type === 'imgdel')).toHaveLength(1);
   });
 
+  it('is left for later where PVE cannot be asked, and the same file is applied then', async () => {
+    desk = await openDesk();
+    const file = await desk.sign('backup-delete', '--volid', await desk.backup());
+    await desk.fault({ fault: 'daemon_down', path: '/content' });
+    const told = await desk.apply(file);
+    expect(told).toMatchObject({
+      code: 10,
+      json: { error: { message: expect.stringMatching(/nothing was done, and the same file/) } },
+    });
+    expect(await desk.apply(file)).toMatchObject(done);
+  });
+
   it('that PVE refuses to do fails with its words', async () => {
     desk = await openDesk();
     const file = await desk.sign('backup-delete', '--volid', await desk.backup());

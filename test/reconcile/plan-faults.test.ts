@@ -49,6 +49,7 @@ describe('a node that answers one configuration wrongly', () => {
     const told = await host.run('plan');
     expect(told).toMatchObject({ exit: 12, stdout: '' });
     expect(told.stderr).toContain('pveum user token list');
+    expect(told.stderr).toContain('guests stay as they are');
   });
 });
 

@@ -9,6 +9,7 @@ import { refusalFailure } from '../operations/refusal.ts';
 import { operationRow, operationText } from '../operations/row.ts';
 import { operationSigners } from '../operations/signers.ts';
 import { becomeOwnerOf } from '../own-state.ts';
+import { andState } from './and-state.ts';
 import type { CommandContext } from './context.ts';
 import { adoptionOf } from './guest-adopt.ts';
 
@@ -26,7 +27,11 @@ export async function operationApply(
   const { ports, close } = await openOperations(config, { adoption: adoptionOf(config), say });
   const signals = watchSignals();
   try {
-    const applied = await applyOperation(ports, bytes, { signers, lockTimeoutMs, signal: signals.stop });
+    const options = { signers, lockTimeoutMs, signal: signals.stop };
+    const applied = await andState(
+      'nothing was done, and the same file may be applied again',
+      async () => await applyOperation(ports, bytes, options),
+    );
     if (applied.kind === 'refused') throw refusalFailure(applied.refusal);
     report(context, applied.operation, { earlier: applied.kind === 'earlier', stop: signals.stop });
   } finally {

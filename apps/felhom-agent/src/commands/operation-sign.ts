@@ -4,6 +4,7 @@ import { loadAgentConfig } from '../load-config.ts';
 import { type DraftParts, draftPayload, signCommand } from '../operations/draft.ts';
 import { explainPayload } from '../operations/explain.ts';
 import { describeOperation, operationPayloadType, type Payload } from '../operations/payload.ts';
+import { andState } from './and-state.ts';
 import type { CommandContext } from './context.ts';
 import { readKeyFile } from './key-file.ts';
 import { createFile } from './new-file.ts';
@@ -72,7 +73,8 @@ async function completed(context: CommandContext, parts: DraftParts): Promise<Dr
   const { agent_id: agent } = await openOperationStore(config.state).read();
   const { pve, close } = await openOperationPve(config);
   try {
-    return await completeDraft(pve, { agent, ...withoutUndefined(parts) });
+    const known = { agent, ...withoutUndefined(parts) };
+    return await andState('nothing was signed', async () => await completeDraft(pve, known));
   } finally {
     await close();
   }

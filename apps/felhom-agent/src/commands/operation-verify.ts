@@ -7,6 +7,7 @@ import { observeTarget } from '../operations/observe.ts';
 import { type Refusal, refusalFailure } from '../operations/refusal.ts';
 import { operationSigners, readSigners } from '../operations/signers.ts';
 import { trustedOwners } from '../operations/trusted-file.ts';
+import { andState } from './and-state.ts';
 import type { CommandContext } from './context.ts';
 
 export interface VerifyOptions {
@@ -75,7 +76,8 @@ async function verifyHere(context: CommandContext, bytes: Uint8Array, offline: b
   if (offline) return { document, refusal: null, looked, earlier: null };
   const { pve, close } = await openOperationPve(config);
   try {
-    const refusal = judgeTarget(document.payload, await observeTarget(pve, document.payload));
+    const target = await andState('nothing was done', async () => await observeTarget(pve, document.payload));
+    const refusal = judgeTarget(document.payload, target);
     return { document, refusal, looked: [...looked, 'target'], earlier: null };
   } finally {
     await close();

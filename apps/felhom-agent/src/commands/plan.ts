@@ -6,6 +6,7 @@ import { planGuests } from '../reconcile/plan.ts';
 import { hasDrift, planDocument } from '../reconcile/plan-document.ts';
 import { planText } from '../reconcile/print-plan.ts';
 import { leavesAGuestOut } from '../reconcile/tell-problem.ts';
+import { andState } from './and-state.ts';
 import type { CommandContext } from './context.ts';
 
 export interface PlanFlags {
@@ -24,7 +25,7 @@ export async function planCommand(context: CommandContext, flags: PlanFlags): Pr
   const { desired, look, close } = await openPlanning(config);
   try {
     const chosen = chooseGuests(await desired.read(), flags.vmids);
-    const { actual, openJobs, nowMs } = await look(chosen);
+    const { actual, openJobs, nowMs } = await andState('guests stay as they are', async () => await look(chosen));
     const plan = planGuests(chosen, actual, {
       allowStops: flags.allowStops,
       allowMemoryBelowUse: flags.allowMemoryBelowUse,

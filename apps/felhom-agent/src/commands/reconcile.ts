@@ -10,6 +10,7 @@ import { heartbeat } from '../reconcile/heartbeat.ts';
 import type { PassOptions } from '../reconcile/pass.ts';
 import { type PassReport, reportText } from '../reconcile/report.ts';
 import type { OpenReconcile } from '../reconcile/wiring.ts';
+import { andState } from './and-state.ts';
 import type { CommandContext } from './context.ts';
 import type { PlanFlags } from './plan.ts';
 
@@ -72,7 +73,7 @@ async function once(
   detailed: boolean,
 ): Promise<void> {
   const { runPass } = await import('../reconcile/pass.ts');
-  const report = await runPass(ports, options);
+  const report = await andState('no guest was changed', async () => await runPass(ports, options));
   context.reporter.result(report, reportText);
   const exit = passExitCode(report, { detailed, stop: options.stop });
   if (exit !== 0) context.setExit(exit);

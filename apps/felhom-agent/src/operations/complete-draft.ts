@@ -18,25 +18,27 @@ export async function completeDraft(pve: OperationPve, parts: DraftParts): Promi
   const snapshots = await pve.snapshots(guest);
   const found = snapshots.find(({ name }) => name === parts.snapshot);
   if (found === undefined)
-    throw absent(`guest ${parts.vmid} has no snapshot ${parts.snapshot}`, snapshots.map(({ name }) => name).join(', '));
+    throw absent(
+      `guest ${parts.vmid} has no snapshot ${parts.snapshot}`,
+      snapshots.length === 0 ? 'It has none at all.' : `There are: ${snapshots.map(({ name }) => name).join(', ')}`,
+    );
   return { ...withGuest, snapshotTime: parts.snapshotTime ?? found.takenSeconds ?? undefined };
 }
 
 async function findGuest(pve: OperationPve, vmid: number): Promise<TargetGuest> {
   const guest = await pve.guest(vmid);
-  if (guest === null) throw absent(`guest ${vmid} is not on node ${pve.node}`, '');
+  if (guest === null)
+    throw absent(`guest ${vmid} is not on node ${pve.node}`, '"pct list" and "qm list" show the guests that are.');
   return guest;
 }
 
 async function findBackup(pve: OperationPve, volid: string): Promise<TargetBackup> {
   const backup = await pve.backup(volid);
-  if (backup === null) throw absent(`there is no backup ${volid}`, '');
+  if (backup === null)
+    throw absent(`there is no backup ${volid}`, 'felhom-agent backup list shows those that are there.');
   return backup;
 }
 
-function absent(what: string, there: string): Failure {
-  return new Failure('not_found', {
-    message: `${what}; nothing was signed`,
-    hint: there === '' ? 'felhom-agent backup list; pct list and qm list show what is there.' : `There are: ${there}`,
-  });
+function absent(what: string, hint: string): Failure {
+  return new Failure('not_found', { message: `${what}; nothing was signed`, hint });
 }

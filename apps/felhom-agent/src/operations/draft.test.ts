@@ -45,6 +45,12 @@ describe('a draft', () => {
     expect(() => draftPayload(parts, nowMs)).toThrow(option);
   });
 
+  it('of which parts are missing names each by its option, in words', () => {
+    const parts: DraftParts = { ...base, operation: 'guest-restore', agent: undefined, kind: 'lxc' };
+    expect(() => draftPayload(parts, nowMs)).toThrow(/--agent is missing.*--volid is missing.*--size is missing/);
+    expect(() => draftPayload(parts, nowMs)).not.toThrow(/undefined|Invalid input/);
+  });
+
   it('for more than seven days is not signed', () => {
     const parts: DraftParts = { ...base, operation: 'backup-delete', ...backup, validForMs: 7 * 86_400_000 };
     expect(() => draftPayload(parts, nowMs)).toThrow('seven days');

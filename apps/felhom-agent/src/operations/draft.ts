@@ -43,9 +43,11 @@ export function draftPayload(parts: DraftParts, nowMs: number): Payload {
     expires: formatMoment(nowMs + validForMs),
     idempotency_key: parts.idempotencyKey ?? id,
   };
-  const parsed = payloadSchema.safeParse({ operation, ...common, ...contentOf(parts) });
+  const parsed = payloadSchema.safeParse({ operation, ...common, ...contentOf(parts) }, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const missing = parsed.error.issues.map(({ path, message }) => `${optionOf(path)}: ${message}`);
+  const missing = parsed.error.issues.map(({ path, message, input }) =>
+    input === undefined ? `${optionOf(path)} is missing` : `${optionOf(path)}: ${message}`,
+  );
   throw wrong(
     `the operation is not complete: ${[...new Set(missing)].join('; ')}; nothing was signed`,
     'On the host --from-agent reads what is there now; anywhere else name it: felhom-agent operation sign --help',

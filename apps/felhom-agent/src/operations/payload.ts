@@ -76,7 +76,7 @@ export const payloadSchema = z.discriminatedUnion('operation', [
     archive,
     /** Where the volumes go; null: where the container's rootfs is now, a VM's as its backup says. */
     storage: storage.nullable(),
-    safety_backup: z.union([z.strictObject({ storage }), z.literal('waived')]),
+    safety_backup: z.union([z.strictObject({ storage }), z.literal('waived')], 'expected the name of a storage'),
     archive_check: z.enum(['whole', 'waived']),
     start: z.boolean(),
   }),

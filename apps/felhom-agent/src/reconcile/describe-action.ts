@@ -21,7 +21,8 @@ function describeChange({ field, from, to }: FieldChange): string {
 
 /** A description can be a whole page, with line ends and worse in it. */
 function shorten(text: string): string {
-  const line = JSON.stringify(text).slice(1, -1);
+  // Its own quotes need no escape here.
+  const line = JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"');
   return line.length > longest ? `${line.slice(0, longest)}…` : line;
 }
 
