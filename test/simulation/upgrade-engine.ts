@@ -229,7 +229,13 @@ async function composeUp(
       const made = { name, service, image, number, anonymous: anonymousOf(before) };
       if (!isSame) await step('compose.create', async () => create(world, project, made));
       const id = fake.state(container)?.id ?? '';
-      await step('compose.start', async () => await fake.engine.start(id, { boundMs: 5_000 }));
+      try {
+        await step('compose.start', async () => await fake.engine.start(id, { boundMs: 5_000 }));
+      } catch (error) {
+        // Compose says so by its exit code, and goes no further.
+        if (error instanceof Failure && error.code === 'operation_failed') return { trouble: error.message };
+        throw error;
+      }
     }
     if (Object.values(all).some(({ dependsOn }) => dependsOn?.[name] === 'service_completed_successfully')) {
       await step('compose.wait', async () => await world.clock.sleep(500));

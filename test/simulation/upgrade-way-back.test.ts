@@ -219,6 +219,46 @@ describe('a rollback that dies once the data is back', () => {
   });
 });
 
+describe('a person who starts the new version while the old one is being put back', () => {
+  it('does not leave the old one on data that was migrated meanwhile', async () => {
+    const { trace } = await simulateUpgrade(makeUpgradeWorld(ending), null);
+    const world = makeUpgradeWorld(ending);
+    const restored = trace.indexOf('debts.write', trace.lastIndexOf('data.restore'));
+    await simulateUpgrade(world, { effect: restored, when: 'after' });
+    world.files.set(composePath, JSON.stringify({ services: ending.after }));
+    const files = { project: stack, composeFiles: [composePath], envFiles: [], workingDir: '/srv/shop' };
+    await live(world, null, async ({ engine }) =>
+      engine.composeUp(files, ['app'], { boundMs: 60_000, inheritFds: [] }),
+    );
+    expect(world.volumes.get('data')?.schema).toBe(2);
+    await recoverUpgradeUntilSettled(world);
+    expect([imageOf(world), world.volumes.get('data')?.schema]).toEqual(['sha256:v1', 1]);
+    expect(await broken(world)).toEqual([]);
+  });
+});
+
+describe('an old version of which a part does not start', () => {
+  it('is tried again without taking down what runs of it', async () => {
+    const stubborn = { id: 'sha256:stubborn', schema: null, behaviour: { startFailures: 0 } };
+    const beside = { image: 'beside:1', restart: 'unless-stopped' } as const;
+    const world = makeUpgradeWorld({
+      ...ending,
+      images: { ...ending.images, 'beside:1': stubborn },
+      before: { ...ending.before, beside },
+      after: { ...ending.after, beside },
+    });
+    // From now on every container that is made of it needs four tries: its port is taken, say.
+    stubborn.behaviour.startFailures = 4;
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'owed', owed: [{ container: 'beside' }] });
+    const starts = world.fake.starts(app);
+    await recoverUpgradeUntilSettled(world);
+    expect([world.fake.state(app)?.status, world.fake.state('shop-beside-1')?.status]).toEqual(['running', 'running']);
+    expect(world.fake.starts(app)).toBe(starts);
+    expect([machineOf(world).phase, world.debts.isEmpty()]).toEqual(['rolled_back', true]);
+  });
+});
+
 describe('images of the old version', () => {
   it('have a name and a container of ours while they may be needed, and are let go of one upgrade later', async () => {
     const world = makeUpgradeWorld(healthy);

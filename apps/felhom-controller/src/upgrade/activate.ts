@@ -138,6 +138,7 @@ export async function takeBackUnderLock(
       reason: 'a person took it back',
       asked: 'back' as const,
       data_restored: false,
+      old_made: false,
       written_at_ms: ports.clock.nowMs(),
     };
     const transaction: Transaction = { ports, settings, lock, debt, stop, warn };

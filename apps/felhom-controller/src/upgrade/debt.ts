@@ -83,6 +83,8 @@ export const upgradeDebt = z.object({
   snapshot_id: text.nullable(),
   /** It is back in its place: what the old version has written since is not to be lost. */
   data_restored: z.boolean().default(false),
+  /** The old version was made, and not all of it runs yet: what runs is not taken down for another try. */
+  old_made: z.boolean().default(false),
   /** Files that set room aside for the way back: an app may fill the disk. */
   reserved: z.array(text),
   data: z.enum(['snapshot', 'none']),

@@ -56,6 +56,7 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     rollback_after: input.rollbackAfter,
     snapshot_id: null,
     data_restored: false,
+    old_made: false,
     reserved: input.reserved,
     data: input.data,
   };

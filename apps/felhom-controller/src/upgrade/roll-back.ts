@@ -29,11 +29,13 @@ import { findWayBack, isForLater, type WayBack } from './way-back.ts';
  * way back the new version stays.
  */
 export async function rollBack(transaction: Transaction, why: string, found?: WayBack): Promise<TakenBack> {
+  await forgetWhatIsNotSoAnyMore(transaction);
+  if (transaction.debt.old_made) return await bringUpOld(transaction, why);
   const wayBack = found ?? (await findWayBack(transaction));
   if (wayBack.kind === 'lost') return await stayNew(transaction, why, wayBack.failure);
   if (transaction.debt.phase !== 'rolling_back') await beginBack(transaction, why);
   tell(transaction, 'rolling back');
-  const { ports, debt, settings, lock } = transaction;
+  const { ports, debt } = transaction;
   await removeAll(transaction);
   await ports.files.release(debt.reserved);
   if (wayBack.data !== null) {
@@ -42,6 +44,22 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
   }
   await replaceFiles(transaction, { wanted: debt.old_files, found: debt.new_files });
   await makeStandIns(transaction);
+  return await bringUpOld(transaction, why);
+}
+
+/** A container of another image is there since the data was put back: a person has started one, and it may have migrated the data. */
+async function forgetWhatIsNotSoAnyMore(transaction: Transaction): Promise<void> {
+  const { ports, debt } = transaction;
+  if (!debt.data_restored && !debt.old_made) return;
+  const own = (await ports.engine.list()).filter(({ project }) => project === debt.stack);
+  const isOld = ({ service, imageId }: ContainerState): boolean =>
+    debt.old.some(({ name, image_id }) => name === service && image_id === imageId);
+  if (!own.every(isOld)) await owe(transaction, { data_restored: false, old_made: false });
+}
+
+/** Nothing of the new version is left, and the data is back. What runs already goes on. */
+async function bringUpOld(transaction: Transaction, why: string): Promise<TakenBack> {
+  const { ports, debt, settings, lock } = transaction;
   const project = await pinImages(transaction);
   const services = debt.old.filter(({ ran }) => ran).map(({ name }) => name);
   const { trouble } = await ports.engine.composeUp(project, services, {
@@ -49,7 +67,7 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
     inheritFds: lock.inheritFds,
   });
   if (trouble !== null) transaction.warn(`docker compose was not content with the old version: ${trouble}`);
-  await makeWhatWasOff(transaction, project);
+  if (!debt.old_made) await makeWhatWasOff(transaction, project);
   return await conclude(transaction, debt.reason ?? why);
 }
 
@@ -126,6 +144,7 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
   const started = containers.filter(({ status }) => status === 'running').map(({ name }) => name);
   if (down.length > 0) {
     const failure = null;
+    await owe(transaction, { old_made: true });
     const owed = down.map(({ name }) => ({ stack: debt.stack, container: name, why: end.why ?? 'it does not run' }));
     return { outcome: 'owed', started, owed, recovered: false, rungs: end.rungs, failure };
   }
