@@ -193,7 +193,13 @@ export function simulateReconcileNode(
           guest.config = next;
         }),
       start: async (ref) => await change('start', ref.vmid, () => power(ref.vmid, 'start', ourUser)),
-      shutdown: async (ref) => await change('shutdown', ref.vmid, () => power(ref.vmid, 'shutdown', ourUser)),
+      shutdown: async (ref, { timeoutSeconds = 60 } = {}) =>
+        await change('shutdown', ref.vmid, () => {
+          const [, given = '0'] = /down=(\d+)/.exec(find(ref).config['startup'] ?? '') ?? [];
+          if (timeoutSeconds < Number(given))
+            violations.push(`${ref.vmid} was given ${timeoutSeconds} s to end, of ${given}`);
+          return power(ref.vmid, 'shutdown', ourUser);
+        }),
       stop: unused,
       feature: unused,
       snapshots: unused,

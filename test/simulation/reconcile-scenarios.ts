@@ -8,7 +8,7 @@ const guest = (vmid: number, more: Partial<SimGuest> = {}): SimGuest => ({
   running: false,
   lock: null,
   gone: false,
-  config: { cores: '2', memory: '512' },
+  config: { cores: '2', memory: '512', startup: 'order=1,down=600' },
   ...more,
 });
 const declared = (vmid: number, more: Partial<DesiredGuest> = {}): DesiredGuest => ({

@@ -47,7 +47,8 @@ function section({ name, doc }: ManagedField): string {
 
 const tail = `## Run state
 
-\`state: running\` starts a guest that is stopped; \`state: stopped\` asks it to shut down and, when it does not, stops it. A guest
+\`state: running\` starts a guest that is stopped; \`state: stopped\` asks it to shut down and, when it does not within
+\`bounds.shutdown\` (3 min), or its own \`startup: { down: … }\` where that is longer, stops it. A guest
 that the HA manager of a cluster looks after keeps its run state; a template never runs.
 
 Whoever stopped it: a guest that a person shuts down in the interface of Proxmox VE and that is declared running is started again by the

@@ -8,6 +8,7 @@ import { followAction } from './follow-action.ts';
 import type { Action } from './model.ts';
 import type { ReconcileLimits, ReconcilePorts } from './ports.ts';
 import { settleAction } from './settle-action.ts';
+import { shutdownSeconds } from './shutdown-time.ts';
 import { recentTasks, runningTask, tasksOf } from './task-of-guest.ts';
 
 /*
@@ -50,6 +51,7 @@ export async function perform(ports: ReconcilePorts, action: Action, options: Pe
   const { pve, journal } = ports;
   const nothing = { id: null, upid: null, outcome: null, hint: null };
   const signal = options.leaving;
+  const call = await callOf(ports, action, options);
   const nodeSeconds = await pve.nodes.clockSeconds({ signal });
   const tasks = await tasksOf(pve, action.vmid, { signal });
   const busy = runningTask(tasks);
@@ -79,7 +81,7 @@ export async function perform(ports: ReconcilePorts, action: Action, options: Pe
       reason: 'the disk took too long: no call was made',
     });
   try {
-    return await conclude(ports, intent, await call(ports, action, options.limits), options);
+    return await conclude(ports, intent, await call(), options);
   } catch (error) {
     if (!(error instanceof PveError)) throw error;
     return error.outcomeUnknown
@@ -88,18 +90,29 @@ export async function perform(ports: ReconcilePorts, action: Action, options: Pe
   }
 }
 
-/** The one call that changes something. Answers the task that it started, or null where it is done at once. */
-async function call({ pve }: ReconcilePorts, action: Action, limits: ReconcileLimits): Promise<string | null> {
+/**
+ * The one call that changes something, ready to be made: what it takes is read before the intent. It answers the task
+ * that it started, or null where it is done at once.
+ */
+async function callOf(
+  { pve }: ReconcilePorts,
+  action: Action,
+  { limits: { shutdownMs }, leaving: signal }: PerformOptions,
+): Promise<() => Promise<string | null>> {
   const ref: GuestRef = { vmid: parseVmid(action.vmid), kind: action.guestKind };
-  if (action.kind === 'start') return await pve.guests.start(ref);
-  // Asked to end first, and ended hard by the same task: one task, whatever becomes of us meanwhile.
-  if (action.kind === 'shutdown')
-    return await pve.guests.shutdown(ref, { timeoutSeconds: Math.ceil(limits.shutdownMs / 1_000), forceStop: true });
+  if (action.kind === 'start') return async () => await pve.guests.start(ref);
+  if (action.kind === 'shutdown') {
+    const timeoutSeconds = await shutdownSeconds(pve, ref, { shutdownMs, signal });
+    // Asked to end first, and ended hard by the same task: one task, whatever becomes of us meanwhile.
+    return async () => await pve.guests.shutdown(ref, { timeoutSeconds, forceStop: true });
+  }
   const recorded = toRecorded(action);
-  if (recorded.kind !== 'configure') return null;
-  const { digest, set, remove } = recorded;
-  await pve.guests.setConfig(ref, { digest, set, remove });
-  return null;
+  return async () => {
+    if (recorded.kind !== 'configure') return null;
+    const { digest, set, remove } = recorded;
+    await pve.guests.setConfig(ref, { digest, set, remove });
+    return null;
+  };
 }
 
 async function conclude(
