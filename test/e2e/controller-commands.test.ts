@@ -146,8 +146,12 @@ describe('backup now', () => {
     const listed = await lab.inGuest(['stack', 'list', '--json']);
     expect(JSON.parse(listed.stdout)).toMatchObject({
       schema: 'felhom.stacks/1',
-      stacks: [{ name: 'web', kind: 'compose', running: 1, in_a_backup: 'stop' }],
+      stacks: [{ name: 'web', kind: 'compose', running: 1, in_a_backup: 'stop', held: null }],
     });
     expect((await lab.inGuest(['stack', 'show', 'web'])).stdout).toContain('web: Compose project, 1 of 1 run');
+    await lab.inGuest(['stack', 'hold', 'web', '--reason', 'new disk']);
+    expect((await lab.inGuest(['stack', 'list'])).stdout).toMatch(/^web +compose +1\/1 +stop +new disk$/m);
+    expect((await lab.inGuest(['stack', 'show', 'web'])).stdout).toContain('(new disk): nothing starts or upgrades it');
+    await lab.inGuest(['stack', 'release', 'web']);
   });
 });

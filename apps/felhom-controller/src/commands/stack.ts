@@ -3,6 +3,7 @@ import { loadConfig, locateConfig, quiescePolicy } from '../config.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import { stackOf } from '../quiesce/marker.ts';
 import { graceMs, planQuiesce } from '../quiesce/plan.ts';
+import { readHolds } from '../stacks/holds.ts';
 import { pinLabel } from '../upgrade/pins.ts';
 import { openEngine } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
@@ -28,6 +29,8 @@ interface SeenStack {
   running: number;
   containers: SeenContainer[];
   in_a_backup: string;
+  /** Since when, and why, a person has it in hand (`stack hold`); null: nobody has. */
+  held: { at: string; reason: string | null } | null;
 }
 
 /** `stack list` */
@@ -51,6 +54,7 @@ export async function stackShow(context: CommandContext, name: string): Promise<
 
 async function lookAtStacks({ flags, env }: CommandContext): Promise<SeenStack[]> {
   const { config } = await loadConfig(locateConfig(flags, env));
+  const holds = await readHolds(config.state_dir);
   const engine = await openEngine(env);
   try {
     await engine.identity();
@@ -70,7 +74,7 @@ async function lookAtStacks({ flags, env }: CommandContext): Promise<SeenStack[]
       describeStack(
         name,
         containers.filter((container) => stackOf(container) === name),
-        fate,
+        { fate, held: holds[name] ?? null },
       ),
     );
   } finally {
@@ -81,7 +85,7 @@ async function lookAtStacks({ flags, env }: CommandContext): Promise<SeenStack[]
 function describeStack(
   name: string,
   containers: readonly ContainerState[],
-  fate: (container: ContainerState) => string,
+  { fate, held }: { fate: (container: ContainerState) => string; held: SeenStack['held'] },
 ): SeenStack {
   const seen = containers.map((container) => ({
     name: container.name,
@@ -103,18 +107,20 @@ function describeStack(
     running: containers.filter(({ status }) => status === 'running' || status === 'restarting').length,
     containers: seen.toSorted((left, right) => left.name.localeCompare(right.name)),
     in_a_backup: fates.length === 0 ? 'stays off' : fates.join(', '),
+    held,
   };
 }
 
 function listText(stacks: readonly SeenStack[]): string {
   if (stacks.length === 0) return 'docker has no containers';
-  const rows = stacks.map(({ name, kind, running, containers, in_a_backup }) => [
+  const rows = stacks.map(({ name, kind, running, containers, in_a_backup, held }) => [
     name,
     kind,
     `${running}/${containers.length}`,
     in_a_backup,
+    held === null ? '' : (held.reason ?? 'yes'),
   ]);
-  return table(['STACK', 'KIND', 'RUNNING', 'IN A BACKUP'], rows);
+  return table(['STACK', 'KIND', 'RUNNING', 'IN A BACKUP', 'HELD'], rows);
 }
 
 function showText(stack: SeenStack): string {
@@ -127,5 +133,10 @@ function showText(stack: SeenStack): string {
     each.in_a_backup,
   ]);
   const title = `${stack.name}: ${stack.kind === 'compose' ? 'Compose project' : 'plain container'}, ${stack.running} of ${stack.containers.length} run`;
-  return `${title}\n${table(['CONTAINER', 'STATE', 'RESTART', 'GRACE', 'AFTER', 'IN A BACKUP'], rows)}`;
+  const { held } = stack;
+  const note =
+    held === null
+      ? ''
+      : `\nheld since ${held.at}${held.reason === null ? '' : ` (${held.reason})`}: nothing starts or upgrades it; backups go on`;
+  return `${title}${note}\n${table(['CONTAINER', 'STATE', 'RESTART', 'GRACE', 'AFTER', 'IN A BACKUP'], rows)}`;
 }
