@@ -15,7 +15,7 @@ beforeAll(async () => {
   host = await openSystemdHost({
     agent: { reconcile: { interval: '500ms' }, bounds: { stop_grace: '1s', task_poll: '100ms', lock_poll: '100ms' } },
     // What the package says is judged by test/systemd; here it is only made quicker.
-    dropIn: 'WatchdogSec=3s',
+    dropIn: 'WatchdogSec=5s',
   });
 });
 afterAll(async () => await host.close());
