@@ -47,6 +47,11 @@ test.each([
   expect(read(text)).toMatchObject({ kind: 'refused', reason });
 });
 
+test('quotes nothing of a text that is not JSON: it may be a secret, or move a cursor', () => {
+  for (const text of ['hunter2secret', '{"a":hunter2secret}', '\u001b]0;x\u0007'])
+    expect(read(text)).toEqual({ kind: 'refused', reason: 'not_json', detail: 'its text is not JSON' });
+});
+
 test('refuses bytes that are not UTF-8', () => {
   expect(readStrictJson(Buffer.from([0x22, 0xff, 0x22]))).toMatchObject({ kind: 'refused', reason: 'not_utf8' });
 });

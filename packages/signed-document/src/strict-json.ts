@@ -21,8 +21,10 @@ export function readStrictJson(bytes: Uint8Array): JsonReading {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
-    return refused('not_json', error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error));
+  } catch {
+    // The engine's own words quote the text, a short one whole and raw: a secret file that was named by mistake, or
+    // what moves a cursor, from a server that we do not trust.
+    return refused('not_json', 'its text is not JSON');
   }
   return findFault(text) ?? { kind: 'value', value };
 }
