@@ -126,6 +126,30 @@ describe('who may sign', () => {
   });
 });
 
+describe('the record of what was done', () => {
+  it('is trusted only where nobody but the agent can put an older one in its place', async () => {
+    const file = join(folder, 'agent.yaml');
+    await writeFile(file, 'signers: …', { mode: 0o644 });
+    const config = { signers: [line(anna)], state: join(folder, 'var/state') };
+    expect(await operationSigners(config, file)).toHaveLength(1);
+    await mkdir(config.state, { recursive: true, mode: 0o700 });
+    expect(await operationSigners(config, file)).toHaveLength(1);
+    for (const [place, mode] of [
+      [config.state, 0o770],
+      [config.state, 0o1777],
+      [join(folder, 'var'), 0o775],
+    ] as const) {
+      await chmod(place, mode);
+      await expect(operationSigners(config, file)).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringContaining(`${place} can be written by others`),
+      });
+      expect(await operationSigners({ ...config, signers: [] }, file)).toEqual([]);
+      await chmod(place, 0o700);
+    }
+  });
+});
+
 /** Reads signers from a folder whose only file holds `text`. */
 async function inFile(
   text: string,

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errorCode } from '@felhom/durable/disk.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { parseKeyLine, type SignerKey } from '@felhom/signed-document/keys.ts';
 import type { AgentConfig } from '../config.ts';
@@ -35,7 +36,7 @@ export async function readSigners(
 
 /**
  * Who may sign operations on this host: the keys of `signers` in agent.yaml. The lines themselves stand in that file, so
- * it is judged as a file of keys is.
+ * it is judged as a file of keys is. So is the state folder: who can put an older record there makes a nonce good again.
  * @throws as `readSigners`
  */
 export async function operationSigners(
@@ -43,10 +44,16 @@ export async function operationSigners(
   configFile: string,
 ): Promise<SignerKey[]> {
   const owners = await trustedOwners(state);
-  if (signers.length > 0)
+  if (signers.length > 0) {
     await trusting(`${configFile}, which says who may sign,`, async () => {
       await readTrustedFile(configFile, owners, largestConfigFile);
     });
+    await trusting(`the state folder ${state}, which remembers what was done,`, async () => {
+      await requireTrustedFolder(state, owners).catch((error: unknown) => {
+        if (errorCode(error) !== 'ENOENT') throw error; // Not there yet, so nothing was done yet.
+      });
+    });
+  }
   return await readSigners(signers, owners);
 }
 
