@@ -81,12 +81,13 @@ describe('while an upgrade is under way', () => {
   });
 
   it('and dies together with its guard, a pass of reconcile settles it before it starts anything', async () => {
-    const reconcile = lab.startInGuest('reconcile', ['reconcile', '--interval', '1s']);
     await editShop(lab, 'busy', 'shop:ends');
     const controller = await upgradeToStep(lab, 'busy', 'verifying');
     for (const pid of await guards()) process.kill(pid, 'SIGKILL');
     controller.child.kill('SIGKILL');
     await controller.ended;
+    // Only now: a pass under way has the run lock, and an upgrade would be told so.
+    const reconcile = lab.startInGuest('reconcile', ['reconcile', '--interval', '1s']);
     await waitUntil('nothing is owed', async () => (await standingOf(lab, 'busy')).owed.length === 0);
     expect(await standingOf(lab, 'busy')).toEqual(runsNew);
     await reconcile.stop();
@@ -180,7 +181,8 @@ describe('the engine restarts', () => {
     await lab.engine.start();
     const found = await Promise.all(shops.map(async (shop) => await standingWithin(shop, [isOld, isNew], 60_000)));
     // What is healthy is kept where docker answers again in time, and taken back where it does not.
-    for (const [at, [, , wanted]] of steps.entries()) expect([isOld, wanted]).toContainEqual(found[at]);
+    for (const [at, [, to]] of steps.entries())
+      expect([isOld, to === 'shop:2' ? isNew : isOld]).toContainEqual(found[at]);
     expect(await standingWithin(orphan, [isOld], 60_000)).toEqual(isOld);
     await Promise.all(held.map(async ({ ended }) => await ended));
   });

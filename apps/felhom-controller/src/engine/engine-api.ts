@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
@@ -13,6 +14,8 @@ import { toVolumeState, volumeAnswer } from './volume-json.ts';
 
 const defaultLookBoundMs = 10_000;
 const lookSideBySide = 16;
+const endingTries = 20;
+const endingPauseMs = 100;
 
 /** `GET /info` (Engine API 1.41 to 1.52), as far as we read it. */
 const infoAnswer = z.object({ ID: z.string().min(1) });
@@ -99,10 +102,15 @@ export function openEngineApi({
     setRestartPolicy: async (id, { name, retries }) => {
       const body = { RestartPolicy: { Name: name, MaximumRetryCount: name === 'on-failure' ? retries : 0 } };
       const path = `/containers/${encodeURIComponent(id)}/update`;
-      const answer = await http.call({ method: 'POST', path, body, boundMs: lookBoundMs });
-      if (answer.status === 404) return 'gone';
-      if (answer.status !== 200) throw refused(answer, 'change the restart policy of', id);
-      return 'updated';
+      for (let tries = 1; ; tries += 1) {
+        const answer = await http.call({ method: 'POST', path, body, boundMs: lookBoundMs });
+        if (answer.status === 404) return 'gone';
+        if (answer.status === 200) return 'updated';
+        // A container that ends at this moment: to the engine it still runs, to runc it does not (engine 20.10, a crash loop).
+        const isEnding = answer.status === 500 && /not running|already finished/.test(errorText(answer));
+        if (!isEnding || tries >= endingTries) throw refused(answer, 'change the restart policy of', id);
+        await setTimeout(endingPauseMs);
+      }
     },
     close: async () => http.close(),
   };
