@@ -68,23 +68,3 @@ describe('a disk that is full by the time of the recovery', () => {
     expect(world.debts.isEmpty()).toBe(true);
   });
 });
-
-describe('an upgrade that was cut off before anything of the new version was started', () => {
-  it('puts no snapshot over what the old version has written since it was started again', async () => {
-    const two: UpgradeScenario = {
-      ...healthy,
-      before: { ...healthy.before, files: { image: 'app:1', volume: 'files' } },
-      after: { ...healthy.after, files: { image: 'app:2', volume: 'files' } },
-    };
-    const { trace } = await simulateUpgrade(makeUpgradeWorld(two), null);
-    const world = makeUpgradeWorld(two);
-    const kept = trace.indexOf('debts.write', trace.indexOf('data.keep'));
-    await simulateUpgrade(world, { effect: kept, when: 'after' });
-    // One of two starts at once and goes on with its work; the other is refused for as long as anybody tries.
-    world.fake.behave('shop-files-1', { startFailures: 1_000 });
-    world.clock.after(60_000, () => void world.volumes.get('data')?.rows.push('since'));
-    await recoverUpgradeUntilSettled(world);
-    expect(world.fake.state(app)?.imageId).toBe('sha256:v1');
-    expect(world.volumes.get('data')?.rows).toEqual(['written', 'before', 'since']);
-  });
-});

@@ -277,3 +277,47 @@ describe('images of the old version', () => {
     expect(await held()).toEqual({ names: ['felhom-kept:shop-b-v1', 'felhom-kept:shop-v2'], pins: undefined });
   });
 });
+
+describe('an upgrade that was cut off before anything of the new version was started', () => {
+  const two: UpgradeScenario = {
+    ...healthy,
+    before: { ...healthy.before, files: { image: 'app:1', volume: 'files' } },
+    after: { ...healthy.after, files: { image: 'app:2', volume: 'files' } },
+  };
+  /** One of two can be started again; the other is refused for as long as anybody tries. */
+  const cutOff = async (): Promise<UpgradeWorld> => {
+    const { trace } = await simulateUpgrade(makeUpgradeWorld(two), null);
+    const world = makeUpgradeWorld(two);
+    const kept = trace.indexOf('debts.write', trace.indexOf('data.keep'));
+    await simulateUpgrade(world, { effect: kept, when: 'after' });
+    world.fake.behave('shop-files-1', { startFailures: 1_000 });
+    return world;
+  };
+
+  it('puts no snapshot over what the old version has written since it was started again', async () => {
+    const world = await cutOff();
+    world.clock.after(60_000, () => void world.volumes.get('data')?.rows.push('since'));
+    await recoverUpgradeUntilSettled(world);
+    expect(imageOf(world)).toBe('sha256:v1');
+    expect(world.volumes.get('data')).toEqual({ schema: 1, rows: ['written', 'before', 'since'] });
+  });
+
+  it('puts it back where a person has started some of the new version meanwhile, whatever dies once that is removed', async () => {
+    const started = async (): Promise<UpgradeWorld> => {
+      const world = await cutOff();
+      const files = { project: stack, composeFiles: [composePath], envFiles: [], workingDir: '/srv/shop' };
+      await live(world, null, async ({ engine }) =>
+        engine.composeUp(files, ['app'], { boundMs: 60_000, inheritFds: [] }),
+      );
+      return world;
+    };
+    const { trace } = await simulateUpgradeRecovery(await started());
+    for (const effect of [null, trace.lastIndexOf('engine.remove')]) {
+      const world = await started();
+      expect(world.volumes.get('data')?.schema).toBe(2);
+      if (effect !== null) await simulateUpgradeRecovery(world, { effect, when: 'after' });
+      await recoverUpgradeUntilSettled(world);
+      expect([imageOf(world), world.volumes.get('data')?.schema]).toEqual(['sha256:v1', 1]);
+    }
+  });
+});

@@ -3,6 +3,7 @@ import type { ContainerState } from '../engine/engine.ts';
 import type { ProjectFiles, StackEngine } from '../engine/stack-engine.ts';
 import { beginBack } from './begin-back.ts';
 import type { OldService } from './debt.ts';
+import { foreignContainers } from './foreign.ts';
 import { climb, type LadderEnd } from './ladder.ts';
 import type { VerifiedData } from './ports.ts';
 import { removeAll } from './remove-all.ts';
@@ -47,14 +48,16 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
   return await bringUpOld(transaction, why);
 }
 
-/** A container of another image is there since the data was put back: a person has started one, and it may have migrated the data. */
+/**
+ * A container of another image is there, though nothing of the new version was ever started, or the data was put back since:
+ * a person has started one, and it may have migrated the data. Said durably, before what shows it is removed.
+ */
 async function forgetWhatIsNotSoAnyMore(transaction: Transaction): Promise<void> {
   const { ports, debt } = transaction;
-  if (!debt.data_restored && !debt.old_made) return;
-  const own = (await ports.engine.list()).filter(({ project }) => project === debt.stack);
-  const isOld = ({ service, imageId }: ContainerState): boolean =>
-    debt.old.some(({ name, image_id }) => name === service && image_id === imageId);
-  if (!own.every(isOld)) await owe(transaction, { data_restored: false, old_made: false });
+  if (debt.activated_at_ms !== null && !debt.data_restored && !debt.old_made) return;
+  if ((await foreignContainers(ports, debt)).length === 0) return;
+  const activatedAtMs = debt.activated_at_ms ?? ports.clock.nowMs();
+  await owe(transaction, { data_restored: false, old_made: false, activated_at_ms: activatedAtMs });
 }
 
 /** Nothing of the new version is left, and the data is back. What runs already goes on. */
