@@ -19,6 +19,8 @@ export interface LoneShop {
   upgradeToPhase(phase: string): Promise<Background>;
   /** The files of what is owed to it. */
   debts(): Promise<string[]>;
+  /** How far it had come, by the debt on disk; null: nothing is owed. */
+  owedPhase(): Promise<string | null>;
   standing(): Promise<LoneStanding>;
 }
 
@@ -39,6 +41,10 @@ export async function openLoneShop(lab: Lab, name: string, from: string, to: str
   return {
     name,
     debts,
+    owedPhase: async () => {
+      const text = await readFile(join(state, 'debts/upgrade.a.json'), 'utf8').catch(() => ''); // Nothing is owed.
+      return /"phase":\s*"(\w+)"/.exec(text)?.[1] ?? null;
+    },
     upgradeTo: async (step) => await upgradeToStep(lab, name, step, env),
     upgradeToPhase: async (phase) => {
       const controller = lab.startInGuest(`phase-${name}`, ['upgrade', 'apply', name, '--no-pull'], env);
