@@ -1,4 +1,6 @@
+import { type Marker, marker } from 'felhom-controller/quiesce/marker.ts';
 import type { RunHolder } from 'felhom-controller/quiesce/ports.ts';
+import { isStackOwed } from 'felhom-controller/quiesce/stack-owed.ts';
 import { upgradeDebt } from 'felhom-controller/upgrade/debt.ts';
 import { asItIsNow, underRunLock } from 'felhom-controller/upgrade/under-lock.ts';
 import type { StackLook } from 'felhom-controller/upgrade/upgrade-plan.ts';
@@ -11,7 +13,9 @@ import { virtualClock } from './virtual-clock.ts';
 
 let holder: RunHolder | null;
 let debts: ReturnType<typeof markerPlace<ReturnType<typeof upgradeDebt.parse>>>;
+let markers: ReturnType<typeof markerPlace<Marker>>;
 beforeEach(() => {
+  markers = markerPlace(marker);
   holder = null;
   debts = markerPlace(upgradeDebt);
 });
@@ -20,6 +24,7 @@ const underLock = async <T>(work: () => Promise<T>): Promise<T> =>
   await underRunLock(
     {
       debts: debts.open(),
+      othersOwe: async (stack) => await isStackOwed({ markers: markers.open(), otherDebts: [] }, stack),
       system: { newRunId: () => 'run-1', bootId: async () => 'boot', isStopping: async () => false },
       lock: {
         acquire: async (what, runId) => {
@@ -35,6 +40,7 @@ const underLock = async <T>(work: () => Promise<T>): Promise<T> =>
         endChildren: async () => undefined,
       },
     },
+    'shop',
     work,
   );
 
@@ -63,6 +69,58 @@ describe('whoever writes or erases the debt of an upgrade', () => {
       expect(holder).toBeNull();
     },
   );
+});
+
+describe('a stack that another run has left down', () => {
+  const owing = (project: string): Marker => ({
+    run_id: 'run-0',
+    job_id: null,
+    boot_id: 'boot',
+    engine_id: 'engine',
+    written_at_ms: 0,
+    deadline_at_ms: 1,
+    debts: [
+      {
+        id: 'c'.repeat(64),
+        name: `${project}-app-1`,
+        project,
+        service: 'app',
+        number: 1,
+        started_at: '2026-01-01T00:00:00Z',
+        was: 'running',
+        was_healthy: false,
+        restart_policy: 'no',
+        stop_grace_ms: 10_000,
+        health_limit_ms: 0,
+        dependencies: [],
+        namespaces_of: [],
+        compose_files: [],
+        env_files: [],
+        working_dir: null,
+        run_id: 'run-0',
+      },
+    ],
+    after_start: [],
+  });
+
+  it('is not upgraded before its apps are back: it would be taken for one that was switched off', async () => {
+    await markers.open().write(owing('shop'));
+    await expect(underLock(async () => 'done')).rejects.toMatchObject({
+      code: 'busy',
+      message: expect.stringContaining('a run that stopped shop was cut off'),
+    });
+    expect(holder).toBeNull();
+  });
+
+  it('keeps no other stack from its upgrade', async () => {
+    await markers.open().write(owing('wiki'));
+    expect(await underLock(async () => 'done')).toBe('done');
+  });
+
+  it.each(['unreadable', 'newer'] as const)('may be this one where the marker is %s', async (kind) => {
+    markers.damage(kind);
+    await expect(underLock(async () => 'done')).rejects.toMatchObject({ code: 'busy' });
+  });
 });
 
 describe('what an upgrade stops', () => {

@@ -5,6 +5,7 @@ import type { ContainerState } from 'felhom-controller/engine/engine.ts';
 import { defaultBounds } from 'felhom-controller/quiesce/bounds.ts';
 import { type Marker, marker } from 'felhom-controller/quiesce/marker.ts';
 import type { LockPort, RunHolder } from 'felhom-controller/quiesce/ports.ts';
+import { isStackOwed } from 'felhom-controller/quiesce/stack-owed.ts';
 import { type ActivateEnd, activate } from 'felhom-controller/upgrade/activate.ts';
 import { defaultUpgradeBounds } from 'felhom-controller/upgrade/bounds.ts';
 import { type UpgradeDebt, upgradeDebt } from 'felhom-controller/upgrade/debt.ts';
@@ -160,6 +161,7 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
         world.halves = 0;
       },
     },
+    othersOwe: async (of) => await isStackOwed({ markers: world.markers.open(), otherDebts: [] }, of),
     machine: () =>
       persistedMachine({
         machine: upgradeMachine,

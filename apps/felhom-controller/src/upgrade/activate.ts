@@ -36,7 +36,7 @@ export async function activate(
   checked: Checked,
   request: ActivateRequest,
 ): Promise<ActivateEnd> {
-  return await underRunLock(ports, async (lock, runId) => {
+  return await underRunLock(ports, checked.look.stack, async (lock, runId) => {
     const look = await asItIsNow(ports, checked.look);
     return await underLock(ports, settings, { ...checked, look }, { ...request, runId, lock });
   });
@@ -131,7 +131,7 @@ export async function takeBackUnderLock(
   previous: UpgradeDebt,
   { stop, warn, begin }: Omit<ActivateRequest, 'rollbackAfter'> & { begin: () => Promise<void> },
 ): Promise<ActivateEnd> {
-  return await underRunLock(ports, async (lock, runId) => {
+  return await underRunLock(ports, previous.stack, async (lock, runId) => {
     const debt = {
       ...previous,
       run_id: runId,

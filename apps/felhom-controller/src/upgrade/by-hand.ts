@@ -71,7 +71,7 @@ export async function checkHealth(
 ): Promise<LadderEnd & { committed: boolean }> {
   const now = await ports.machine(stack).read();
   if (now?.phase === 'verifying' && now.data.waits_for_person) {
-    return await underRunLock(ports, async (lock) => {
+    return await underRunLock(ports, stack, async (lock) => {
       const debt = await previousVersion(ports, stack);
       const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
       const end = await climbNew(transaction);

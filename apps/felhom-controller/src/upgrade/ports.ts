@@ -15,6 +15,8 @@ export interface UpgradePorts {
   clock: Clock;
   engine: StackEngine;
   debts: UpgradeDebtPort;
+  /** Whether a run of another kind that was cut off still owes the stack something; what cannot be read counts. */
+  othersOwe: (stack: string) => Promise<boolean>;
   /** The persisted phase machine of a stack. */
   machine: (stack: string) => UpgradeMachine;
   memory: MemoryPort;

@@ -5,18 +5,22 @@ import type { UpgradePorts } from './ports.ts';
 import type { StackLook } from './upgrade-plan.ts';
 
 /**
- * Works on a stack under the run lock, where no other upgrade owes anything: there is one debt, and whoever writes or erases
- * it while it is another's leaves that stack down for good. @throws Failure `busy`; nothing was stopped.
+ * Works on a stack under the run lock, where no other upgrade owes anything, and nobody owes this stack anything: there is
+ * one debt, and whoever writes or erases it while it is another's leaves that stack down for good; and a stack that a
+ * killed backup has left down would be taken for one that a person switched off. @throws Failure `busy`; nothing was stopped.
  */
 export async function underRunLock<T>(
-  { lock, system, debts }: Pick<UpgradePorts, 'lock' | 'system' | 'debts'>,
+  { lock, system, debts, othersOwe }: Pick<UpgradePorts, 'lock' | 'system' | 'debts' | 'othersOwe'>,
+  stack: string,
   work: (held: HeldLock, runId: string) => Promise<T>,
 ): Promise<T> {
   const runId = system.newRunId();
   const locked = await lock.acquire('upgrade', runId);
   if (locked.kind === 'busy') throw busy(locked.holder);
   try {
-    if ((await debts.read()).kind !== 'absent') throw owed();
+    if ((await debts.read()).kind !== 'absent') throw owed('another upgrade was cut off and is not settled yet');
+    if (await othersOwe(stack))
+      throw owed(`a run that stopped ${stack} was cut off, and its apps are not all back yet`);
     return await work(locked.lock, runId);
   } finally {
     await locked.lock.release();
@@ -44,9 +48,9 @@ function busy(holder: { pid: number; what: string } | null): Failure {
   });
 }
 
-function owed(): Failure {
+function owed(why: string): Failure {
   return new Failure('busy', {
-    message: 'another upgrade was cut off and is not settled yet; nothing was stopped',
+    message: `${why}; nothing was stopped`,
     hint: 'Settle it first: felhom-controller recover',
   });
 }

@@ -17,8 +17,9 @@ import { quiesceBounds } from '../config-bounds.ts';
 import { findEngineSocket } from '../engine/engine-socket.ts';
 import { openStackEngine, type StackEngineApi } from '../engine/stack-engine-api.ts';
 import type { OtherDebts } from '../quiesce/other-debts.ts';
-import { openSnapshots } from '../volume-snapshots/wiring.ts';
-import { debtsFolder, recoverCommandLine } from '../wiring.ts';
+import { isStackOwed } from '../quiesce/stack-owed.ts';
+import { openRestoreDebts, openSnapshots } from '../volume-snapshots/wiring.ts';
+import { debtsFolder, openMarkers, recoverCommandLine } from '../wiring.ts';
 import { upgradeDebt, upgradeDebtVersion } from './debt.ts';
 import type { Probe, TurnPort, UpgradeDebtPort, UpgradeEvent, UpgradePorts } from './ports.ts';
 import type { StackPolicy, UpgradeSettings } from './run.ts';
@@ -69,6 +70,8 @@ function portsOver(
     clock: systemClock,
     engine,
     debts: openUpgradeDebt(stateDir),
+    othersOwe: async (stack) =>
+      await isStackOwed({ markers: openMarkers(config), otherDebts: [openRestoreDebts(config, engine)] }, stack),
     machine: upgradeMachineOf(stateDir, systemClock),
     memory: fileMemory(stateDir),
     files: { ...stackFiles(engine), ...roomOnDisk(systemCommands) },
