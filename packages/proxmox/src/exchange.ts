@@ -45,61 +45,108 @@ export class EndedByCaller extends Error {}
 export function exchange(
   dispatcher: Dispatcher,
   request: Dispatcher.DispatchOptions,
-  { limitMs, maxBodyBytes, signal }: ExchangeBounds,
+  bounds: ExchangeBounds,
 ): Promise<WholeAnswer> {
   return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | null = null;
-    let isOver = false;
-    const settle = (): boolean => {
-      if (isOver) return false;
-      isOver = true;
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
-      return true;
-    };
-    const giveUp = (why: Error): void => {
-      if (!settle()) return;
-      reject(why);
-      controller?.abort(why);
-    };
-    const onAbort = (): void => giveUp(new EndedByCaller('ended before the answer came'));
-    const timer = setTimeout(() => giveUp(new DeadlinePassed(limitMs)), limitMs);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const answer: WholeAnswer = { status: 0, reason: '', contentType: '', date: '', body: '' };
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    if (signal?.aborted === true) return onAbort();
-    dispatcher.dispatch(request, {
-      onRequestStart: (started) => {
-        controller = started;
-        // Given up while it waited for a connection: not one byte of it is sent.
-        if (isOver) started.abort(new Error('given up before it was sent'));
-      },
-      onResponseStart: (_, status, headers, reason) => {
-        // 103 and the like come before the answer.
-        if (status < 200) return;
-        answer.status = status;
-        answer.reason = reason ?? '';
-        answer.contentType = single(headers['content-type']);
-        answer.date = single(headers['date']);
-        if (Number(single(headers['content-length'])) > maxBodyBytes) giveUp(new BodyTooLong(status, maxBodyBytes));
-      },
-      onResponseData: (_, chunk) => {
-        bytes += chunk.length;
-        if (bytes > maxBodyBytes) giveUp(new BodyTooLong(answer.status, maxBodyBytes));
-        else chunks.push(chunk);
-      },
-      onResponseEnd: () => {
-        if (!settle()) return;
-        answer.body = (chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)).toString(
-          'utf8',
-        );
-        resolve(answer);
-      },
-      onResponseError: (_, error) => giveUp(error),
-    });
+    const reading = new Reading(bounds, resolve, reject);
+    if (bounds.signal?.aborted === true) reading.handleEvent();
+    else dispatcher.dispatch(request, reading);
   });
 }
 
-const single = (value: string | string[] | undefined): string =>
-  Array.isArray(value) ? (value[0] ?? '') : (value ?? '');
+/** An answer under way. Settles once; whatever comes after that is nobody's. */
+class Reading implements Dispatcher.DispatchHandler {
+  readonly #bounds: ExchangeBounds;
+  readonly #resolve: (answer: WholeAnswer) => void;
+  readonly #reject: (why: Error) => void;
+  readonly #timer: NodeJS.Timeout;
+  readonly #answer: WholeAnswer = { status: 0, reason: '', contentType: '', date: '', body: '' };
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  #controller: Dispatcher.DispatchController | null = null;
+  #isOver = false;
+
+  constructor(bounds: ExchangeBounds, resolve: (answer: WholeAnswer) => void, reject: (why: Error) => void) {
+    this.#bounds = bounds;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#timer = setTimeout(onDeadline, bounds.limitMs, this);
+    bounds.signal?.addEventListener('abort', this, { once: true });
+  }
+
+  /** The caller's signal. */
+  handleEvent(): void {
+    this.#giveUp(new EndedByCaller('ended before the answer came'));
+  }
+
+  onDeadline(): void {
+    this.#giveUp(new DeadlinePassed(this.#bounds.limitMs));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    // Given up while it waited for a connection: not one byte of it is sent.
+    if (this.#isOver) controller.abort(new Error('given up before it was sent'));
+  }
+
+  onResponseStart(
+    _: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+    reason?: string,
+  ): void {
+    // 103 and the like come before the answer.
+    if (status < 200) return;
+    const answer = this.#answer;
+    answer.status = status;
+    answer.reason = reason ?? '';
+    answer.contentType = single(headers['content-type']);
+    answer.date = single(headers['date']);
+    if (Number(single(headers['content-length'])) > this.#bounds.maxBodyBytes) this.#tooLong();
+  }
+
+  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#bounds.maxBodyBytes) this.#tooLong();
+    else this.#chunks.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (!this.#settle()) return;
+    const [first, ...more] = this.#chunks;
+    this.#answer.body = (first !== undefined && more.length === 0 ? first : Buffer.concat(this.#chunks)).toString(
+      'utf8',
+    );
+    this.#resolve(this.#answer);
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    this.#giveUp(error);
+  }
+
+  #giveUp(why: Error): void {
+    if (!this.#settle()) return;
+    this.#reject(why);
+    this.#controller?.abort(why);
+  }
+
+  #tooLong(): void {
+    this.#giveUp(new BodyTooLong(this.#answer.status, this.#bounds.maxBodyBytes));
+  }
+
+  #settle(): boolean {
+    if (this.#isOver) return false;
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    this.#bounds.signal?.removeEventListener('abort', this);
+    return true;
+  }
+}
+
+function onDeadline(reading: Reading): void {
+  reading.onDeadline();
+}
+
+function single(value: string | string[] | undefined): string {
+  return Array.isArray(value) ? (value[0] ?? '') : (value ?? '');
+}

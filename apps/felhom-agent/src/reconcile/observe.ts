@@ -16,6 +16,8 @@ export interface ObserveOptions {
   unchanged?: (guest: DesiredGuest) => boolean;
   /** Whether we are to end: no more configurations are read then. */
   isEnding?: () => boolean;
+  /** The list, where it was asked for already. */
+  listing?: Promise<GuestStatus[]> | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -30,9 +32,8 @@ export async function observe(
   declared: readonly DesiredGuest[],
   options: ObserveOptions,
 ): Promise<Actual> {
-  const listed = new Map(
-    (await pve.guests.list({ signal: options.signal })).map((guest) => [Number(guest.vmid), guest]),
-  );
+  const listing = options.listing ?? pve.guests.list({ signal: options.signal });
+  const listed = new Map((await listing).map((guest) => [Number(guest.vmid), guest]));
   const here = declared.flatMap((guest) => {
     const found = listed.get(guest.vmid);
     return found === undefined ? [] : [{ declared: guest, found }];

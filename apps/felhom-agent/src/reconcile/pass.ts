@@ -1,5 +1,6 @@
 import { Interruption } from '@felhom/cli/signals.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
+import type { GuestStatus } from '@felhom/proxmox/guests.ts';
 import { chooseGuests } from '../desired/choose.ts';
 import { type Acted, type ActOptions, actOnPlan, asItStands } from './act-on-plan.ts';
 import type { PassHint } from './change-hint.ts';
@@ -58,9 +59,10 @@ async function makePass(
   const deadlineMs = clock.monotonicMs() + options.lockTimeoutMs;
   const recovery = recoveryOf(ports, options, deadlineMs);
   const open = await recovery.begin();
-  const desired = chooseGuests(await ports.desired.read(), options.vmids ?? []);
   const before = await memory.read();
-  const { plan, actual, openJobs } = await lookAndPlan(ports, desired, before, options);
+  const first = await beginLook(ports, before);
+  const desired = chooseGuests(await ports.desired.read(), options.vmids ?? []);
+  const { plan, actual, openJobs } = await lookAndPlan(ports, { ...first, desired, before }, options);
   const { resolve } = recovery;
   const acting = { plan, desired, actual, openJobs, open, resolve, before, passId, deadlineMs };
   const { guests, settled }: Acted =
@@ -119,21 +121,34 @@ function recoveryOf(ports: ReconcilePorts, options: Passing, deadlineMs: number)
   };
 }
 
+interface FirstLook {
+  hint: PassHint;
+  /** undefined: nobody has asked yet. */
+  listing: Promise<GuestStatus[]> | undefined;
+}
+
+/** Where something was declared a pass ago the node is asked while the declaration is read: the one waits for the disk, the other for the node. */
+async function beginLook({ pve, changes }: ReconcilePorts, before: LastPass | null): Promise<FirstLook> {
+  // Before anything is listed: what changes later is newer than this list, and is read in the next pass.
+  const hint = await changes.begin();
+  const listing = before !== null && before.declared > 0 ? pve.guests.list() : undefined;
+  // Whoever looks at it hears of its failure; where nothing is declared any more, nobody does.
+  listing?.catch(() => undefined);
+  return { hint, listing };
+}
+
 async function lookAndPlan(
   ports: ReconcilePorts,
-  desired: Desired,
-  before: LastPass | null,
+  { desired, before, hint, listing }: FirstLook & { desired: Desired; before: LastPass | null },
   options: Passing,
 ): Promise<{ plan: Plan; actual: Actual; openJobs: ReadonlyMap<number, string> }> {
   const { pve, clock } = ports;
   const { limits, allowStops, allowMemoryBelowUse, stop, leaving } = options;
   const nowMs = clock.nowMs();
   const nothing: Actual = { node: pve.node, observedAtMs: nowMs, guests: new Map(), elsewhere: new Map() };
-  // Before anything is listed: what changes later is newer than this list, and is read in the next pass.
-  const hint = await ports.changes.begin();
   const unchanged = ({ vmid, fields }: DesiredGuest): boolean => hint.unchanged(vmid, JSON.stringify(fields));
   const isEnding = (): boolean => leaving.aborted;
-  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), unchanged, isEnding };
+  const look = { nowMs, reads: limits.configReads, lockedSinceMs: lockedSince(before), unchanged, isEnding, listing };
   const actual = desired.guests.length === 0 ? nothing : await observe(pve, desired.guests, look);
   if (leaving.aborted) throw endedBeforePlan(stop);
   const none: ReadonlyMap<number, string> = new Map();
