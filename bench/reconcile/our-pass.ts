@@ -24,6 +24,8 @@ export async function ourPass(folder: string, node: ManyGuests, vmids: readonly 
   const text = (vmid: number): string =>
     `vmid: ${vmid}\ndesired: { state: running, cores: 2, memory: 2GiB, swap: 512MiB, hostname: ct${vmid} }\n`;
   await Promise.all(vmids.map(async (vmid) => await writeFile(join(guests, `${vmid}.yaml`), text(vmid))));
+  // Files that were written just now are read anew in every pass; those of a host are older.
+  await new Promise((done) => setTimeout(done, 5_500));
   const tokenFile = join(folder, 'token');
   await writeFile(tokenFile, node.token, { mode: 0o600 });
   const config = agentConfigSchema.parse({
