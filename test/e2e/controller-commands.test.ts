@@ -154,4 +154,18 @@ describe('backup now', () => {
     expect((await lab.inGuest(['stack', 'show', 'web'])).stdout).toContain('(new disk): nothing starts or upgrades it');
     await lab.inGuest(['stack', 'release', 'web']);
   });
+
+  it('says of a stack that is not there that it is not there', async () => {
+    for (const command of [
+      ['upgrade', 'apply', 'wbe'],
+      ['snapshot', 'prune', 'wbe'],
+      ['stack', 'show', 'wbe'],
+    ]) {
+      const end = await lab.inGuest(command);
+      expect([command, end.code, end.stdout]).toEqual([command, 12, '']);
+      expect(end.stderr).toMatch(/^error: .*wbe.*\n {2}\S/);
+    }
+    // Held is what will be there, too; a name that was mistyped is told.
+    expect((await lab.inGuest(['stack', 'hold', 'wbe'])).stderr).toContain('docker knows no stack "wbe" now');
+  });
 });

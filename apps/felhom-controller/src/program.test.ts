@@ -115,6 +115,7 @@ const mistakes: { line: string; exit: number; env?: NodeJS.ProcessEnv }[] = [
   { line: `backup show --config ${good}`, exit: 12 },
   { line: `backup show nope --config ${good}`, exit: 12 },
   { line: `backup status --config ${good}`, exit: 12 },
+  { line: `alert ack zz --config ${good}`, exit: 12 },
   { line: `backup now --dry-run --config ${good}`, exit: 10, env: { DOCKER_HOST: nowhere } },
   { line: `stack list --config ${good}`, exit: 10, env: { DOCKER_HOST: 'tcp://127.0.0.1:2375' } },
   { line: `backup now --config ${good}`, exit: 10, env: { DOCKER_HOST: nowhere } },

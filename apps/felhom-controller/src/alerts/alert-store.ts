@@ -32,7 +32,9 @@ export function alertStore({ stateDir }: { stateDir: string }): AlertStore {
       await store.save(raised.id, { ...raised, acked_at: before?.acked_at ?? null });
     },
     acknowledge: async (id, at) => {
-      const { read } = await store.find(id);
+      const { read } = await store.find(id).catch((error: unknown) => {
+        throw error instanceof Failure && error.code === 'not_found' ? unknown(id) : error;
+      });
       if (read.kind !== 'present') throw unreadable(id);
       const acked = { ...read.value, acked_at: read.value.acked_at ?? at };
       await store.save(acked.id, acked);
@@ -43,6 +45,13 @@ export function alertStore({ stateDir }: { stateDir: string }): AlertStore {
 
 export function alertsFolder(stateDir: string): string {
   return join(stateDir, 'alerts');
+}
+
+function unknown(id: string): Failure {
+  return new Failure('not_found', {
+    message: `there is no alert ${JSON.stringify(id)}; nothing was changed`,
+    hint: 'felhom-controller alert list --all shows every one.',
+  });
 }
 
 function unreadable(id: string): Failure {

@@ -81,6 +81,7 @@ export async function snapshotPrune(context: CommandContext, stack: string, keep
       return await snapshots.prune(stack, keep ?? loaded.config.snapshots.keep);
     });
   });
+  if (end.removed.length + end.kept.length === 0) throw none(stack);
   context.reporter.result({ schema: 'felhom.snapshot-prune/1', stack, ...end }, () =>
     end.removed.length === 0
       ? `nothing to remove; ${end.kept.length} stay`

@@ -21,6 +21,8 @@ export async function upgradeApply(context: CommandContext, stack: string, optio
   await withUpgrade(context, async (work) => {
     await settleFirst(work);
     const result = await inTurn(work, async () => applyOne(work, stack, options));
+    // Where there is no such stack, nothing can be said of its versions.
+    if (result.error?.code === 'not_found') throw result.error;
     tell(context, result);
   });
 }
