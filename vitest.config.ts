@@ -1,7 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { simulatorWorkerPath } from './scripts/build/bundle.ts';
 
 // Vitest leaves a core idle by default: on two that is half of the machine.
+const simulators = {
+  globalSetup: ['scripts/build/before-simulators.ts'],
+  env: { FELHOM_PVE_SIM_WORKER: simulatorWorkerPath },
+};
 const cores = Math.max(2, availableParallelism());
 
 // Groups run one after the other: what measures time or crowds the machine never shares it with the units.
@@ -22,6 +27,7 @@ export default defineConfig({
           ],
           testTimeout: 30_000,
           hookTimeout: 30_000,
+          ...simulators,
           maxWorkers: cores,
           sequence: { groupOrder: 0 },
         },
@@ -45,6 +51,7 @@ export default defineConfig({
           exclude: ['**/node_modules/**', 'test/simulation/**', 'test/e2e/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          ...simulators,
           // Most of their time they wait for a process.
           maxWorkers: cores + 1,
           sequence: { groupOrder: 2 },
@@ -55,9 +62,9 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          globalSetup: ['scripts/build/before-e2e.ts'],
+          globalSetup: ['scripts/build/before-e2e.ts', ...simulators.globalSetup],
           pool: 'forks',
-          env: { FELHOM_LAB_PREBUILT: '1' },
+          env: { ...simulators.env, FELHOM_LAB_PREBUILT: '1' },
           // One engine serves them all: more at once would only make each other's downtimes long.
           maxWorkers: 2,
           testTimeout: 300_000,

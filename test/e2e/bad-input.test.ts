@@ -195,8 +195,9 @@ describe('a marker', () => {
 
   it('of a newer version is left to it: nothing new is started, and every command says which version', async () => {
     await leave('{"version":99,"sequence":1,"value":{"owed":"in a way that we do not know"}}');
-    await expectRefusal(await lab.inGuest(['backup', 'now']), 2, /written by a newer version .*format 99/);
+    // A backup that is refused leaves its guard's recovery behind, beside which another one has nothing to say.
     await expectRefusal(await lab.inGuest(['recover']), 2, /written by a newer version .*format 99/);
+    await expectRefusal(await lab.inGuest(['backup', 'now']), 2, /written by a newer version .*format 99/);
     expect((await lab.inGuest(['status', '--check'])).code).toBe(20);
     expect(await readdir(state('debts'))).toHaveLength(2);
   });
