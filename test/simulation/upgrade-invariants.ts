@@ -93,10 +93,9 @@ function wrongContainers(world: UpgradeWorld, scenario: UpgradeScenario, name: s
     const state = world.fake.state(`${stack}-${name}-${number}`);
     if (!mayRun && state === null) broken.push(`${name} was off and is gone`);
     if (!mayRun && state?.status === 'running') broken.push(`${name} was off and runs`);
-    if (!mayRun) continue;
-    if (!isTask && state?.status !== 'running') broken.push(`${name} is ${state?.status ?? 'gone'}`);
     if (state !== null && state.restartPolicy !== (service.restart ?? 'no'))
       broken.push(`${name} has the restart policy ${state.restartPolicy}`);
+    if (mayRun && !isTask && state?.status !== 'running') broken.push(`${name} is ${state?.status ?? 'gone'}`);
   }
   return broken;
 }

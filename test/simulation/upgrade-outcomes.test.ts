@@ -136,12 +136,15 @@ describe('a target that was rolled back', () => {
   });
 });
 
+/** The effect by which the debt says so. */
+const beginOfVerifying = (trace: readonly string[]): number =>
+  trace.indexOf('debts.write', trace.indexOf('compose.start')) + 1;
+
 describe('while it is verified', () => {
   it('a version older than the limit is not rolled back without a person, and waits', async () => {
     const world = worldOf(ending);
     const { trace } = await simulateUpgrade(worldOf(ending), null);
-    const verifying = trace.indexOf('compose.start') + 2;
-    await simulateUpgrade(world, { effect: verifying, when: 'after' });
+    await simulateUpgrade(world, { effect: beginOfVerifying(trace), when: 'after' });
     await world.clock.pass(world.settings.bounds.verifyLimitMs + 1);
     const { end } = await simulateUpgradeRecovery(world);
     expect(end?.failure?.hint).toContain('upgrade rollback shop');
@@ -159,7 +162,7 @@ describe('while it is verified', () => {
   it('and is kept by a health check that it passes after all', async () => {
     const world = worldOf(healthy);
     const { trace } = await simulateUpgrade(worldOf(healthy), null);
-    await simulateUpgrade(world, { effect: trace.indexOf('compose.start') + 2, when: 'after' });
+    await simulateUpgrade(world, { effect: beginOfVerifying(trace), when: 'after' });
     world.fake.stopByHand('shop-app-1');
     await world.clock.pass(world.settings.bounds.verifyLimitMs + 1);
     await recoverUpgradeUntilSettled(world);

@@ -63,6 +63,18 @@ export const upgradeScenarios: readonly UpgradeScenario[] = [
     becomes: 'old',
   },
   {
+    name: 'a version of one of two services: the other one is as it was, and is not made anew',
+    images: { 'app:1': v1, 'app:2': v2, redis },
+    before: { app, cache: { image: 'redis', restart: 'always' }, spare: { image: 'redis', restart: 'unless-stopped' } },
+    after: {
+      app: { ...app, image: 'app:2' },
+      cache: { image: 'redis', restart: 'always' },
+      spare: { image: 'redis', restart: 'unless-stopped' },
+    },
+    off: ['spare'],
+    becomes: 'new',
+  },
+  {
     name: 'several services: one off, one new, one dropped, a task, data of two',
     images: { 'app:1': v1, 'app:2': v2, redis, task },
     before: {

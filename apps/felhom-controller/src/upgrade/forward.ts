@@ -2,6 +2,7 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import { dependenciesAmong } from '../quiesce/order.ts';
 import { debtAsOrdered } from '../quiesce/plan.ts';
 import { stopAll } from '../quiesce/stop.ts';
+import { bringUpNew } from './bring-up-new.ts';
 import { commit } from './commit.ts';
 import type { PreparedData } from './ports.ts';
 import { endIfAsked, owe, record, type Transaction, tell } from './run.ts';
@@ -60,8 +61,7 @@ async function keepData(transaction: Transaction, data: PreparedData): Promise<v
 
 /** Past this line nothing but a healthy new version or a rollback is an end. */
 async function activate(transaction: Transaction): Promise<void> {
-  const { ports, lock, settings } = transaction;
-  const { debt } = transaction;
+  const { ports, debt, settings } = transaction;
   await owe(transaction, { phase: 'activated', activated_at_ms: ports.clock.nowMs() });
   await record(transaction, async (machine) => {
     const snapshot = { snapshot_id: transaction.debt.snapshot_id };
@@ -73,11 +73,7 @@ async function activate(transaction: Transaction): Promise<void> {
     ({ project, service }) => project === debt.stack && debt.dropped.includes(service ?? ''),
   ))
     await ports.engine.remove(container.id, { boundMs: settings.quiesce.startMs });
-  const { trouble } = await ports.engine.composeUp(debt.files, debt.up, {
-    boundMs: settings.bounds.upMs,
-    inheritFds: lock.inheritFds,
-  });
-  if (trouble !== null) transaction.warn(`docker compose was not content with the new version: ${trouble}`);
+  await bringUpNew(transaction);
   endIfAsked(transaction);
   await owe(transaction, { phase: 'verifying' });
   await record(transaction, async (machine) => machine.stepFrom('activated', 'verifying'));

@@ -2,6 +2,7 @@ import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { givePoliciesBack } from '../quiesce/give-policies-back.ts';
 import type { OtherDebts, OtherSettled, SettleOtherOptions } from '../quiesce/other-debts.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
+import { bringUpNew } from './bring-up-new.ts';
 import { catchUp, commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
 import { leaveToPerson } from './leave-to-person.ts';
@@ -87,6 +88,7 @@ async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
   await record(transaction, catchUp);
   if (ageMs > settings.bounds.verifyLimitMs) return await verifyLate(transaction);
   try {
+    // After an engine restart some of it may be down.
     await bringUpNew(transaction);
     await verifyNew(transaction);
     await commit(transaction);
@@ -100,15 +102,6 @@ async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
 /** Nothing is wrong with the version: the debt stays, and the next recovery goes on. */
 function isForLater({ code }: Failure): boolean {
   return code === 'docker_unreachable' || code === 'interrupted' || code === 'terminated';
-}
-
-/** After an engine restart some of it may be down. */
-async function bringUpNew({ ports, debt, settings, lock, warn }: Transaction): Promise<void> {
-  const { trouble } = await ports.engine.composeUp(debt.files, debt.up, {
-    boundMs: settings.bounds.upMs,
-    inheritFds: lock.inheritFds,
-  });
-  if (trouble !== null) warn(`docker compose was not content with the new version: ${trouble}`);
 }
 
 /** Too much may have been written since: a person decides. The new version is brought up, and stays. */

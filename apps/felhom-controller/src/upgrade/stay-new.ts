@@ -1,4 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import { bringUpNew } from './bring-up-new.ts';
 import { commit } from './commit.ts';
 import type { LadderEnd } from './ladder.ts';
 import { leaveToPerson } from './leave-to-person.ts';
@@ -22,7 +23,7 @@ import { climbNew, noteRungs } from './verify.ts';
 export async function stayNew(transaction: Transaction, why: string, lost: Failure): Promise<TakenBack> {
   const { ports, debt } = transaction;
   transaction.warn(`${debt.stack} cannot be taken back: ${lost.message}. Its new version runs on, with its own data`);
-  await bringUpNew(transaction);
+  await makeNewAgain(transaction);
   // Whoever asked for an end has it: what is there is looked at all the same.
   const end = await climbNew({ ...transaction, stop: new AbortController().signal });
   await noteRungs(transaction, end.rungs);
@@ -41,8 +42,8 @@ export async function stayNew(transaction: Transaction, why: string, lost: Failu
 }
 
 /** Once a rollback has begun some of it may be gone, or held from restarting: then all of it is made anew. */
-async function bringUpNew(transaction: Transaction): Promise<void> {
-  const { ports, debt, settings, lock } = transaction;
+async function makeNewAgain(transaction: Transaction): Promise<void> {
+  const { ports, debt } = transaction;
   const hasBegun = debt.phase === 'rolling_back';
   if (hasBegun) {
     await removeAll(transaction);
@@ -53,11 +54,7 @@ async function bringUpNew(transaction: Transaction): Promise<void> {
     await makeStandIns(transaction);
   }
   await ports.files.release(debt.reserved);
-  const { trouble } = await ports.engine.composeUp(debt.files, debt.up, {
-    boundMs: settings.bounds.upMs,
-    inheritFds: lock.inheritFds,
-  });
-  if (trouble !== null) transaction.warn(`docker compose was not content with the new version: ${trouble}`);
+  await bringUpNew(transaction);
   await owe(transaction, { phase: 'verifying' });
   await record(transaction, async (machine) => {
     if ((await machine.read())?.phase === 'staged') await machine.stepFrom('staged', 'activated');
