@@ -141,8 +141,10 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
       setConfig: unused,
       start: async () => {
         if (guest.lock !== null) violations.push(`a start was asked for while the guest is locked (${guest.lock})`);
+        if (tasks.some(({ type, end }) => type === 'vzstart' && end === null))
+          violations.push('a start was asked for while another one runs');
         const task = newTask('vzstart');
-        clock.after(300, () => {
+        clock.after(plan.startMs ?? 300, () => {
           power(true);
           task.end = 'OK';
         });
@@ -159,10 +161,11 @@ export function simulateNode(options: NodeOptions): SimulatedNode {
         find(upid)
           .lines.map((text, index) => ({ n: index + 1, text }))
           .slice(from - 1),
-      list: async ({ type, source } = {}) =>
+      list: async ({ type, source, sinceSeconds = 0 } = {}) =>
         tasks
           .filter((task) => (type === undefined || task.type === type) && (source !== 'active' || task.end === null))
-          .map(toItem),
+          .map(toItem)
+          .filter(({ startSeconds }) => startSeconds >= sinceSeconds),
       stop: async (upid) => {
         find(upid).stopped = true;
       },

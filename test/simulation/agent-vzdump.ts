@@ -12,6 +12,8 @@ export interface NodePlan {
   fails?: 'snapshot' | 'archive';
   /** The guest is not started again after stop mode, and the task ends OK. */
   leavesDown?: boolean;
+  /** How long a start of the guest takes, milliseconds. Default: 300. */
+  startMs?: number;
   /** The guest stays frozen until the task is ended. */
   freezeHangs?: boolean;
   /** The answer to the POST never comes: before the task was started, or after. */

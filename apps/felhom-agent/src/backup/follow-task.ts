@@ -158,6 +158,9 @@ async function endBadly(driver: Driver, jobId: string, set: JobPatch, reason: st
 
 /** The UPID of a job that PVE started: the active task with the worker's pid. Null when the hook said the end before it was found. */
 async function awaitUpid(driver: Driver, jobId: string): Promise<string | null> {
+  const { hold_max, lost_start, task_poll } = driver.config.bounds;
+  // A worker that is nowhere in the task list for this long is gone, and its hook calls were lost.
+  const abandonedMs = driver.clock.monotonicMs() + hold_max + lost_start;
   let missesAfterEnd = 0;
   while (!driver.stop.aborted) {
     const job = mustGet(driver, jobId);
@@ -179,22 +182,10 @@ async function awaitUpid(driver: Driver, jobId: string): Promise<string | null> 
     }
     if (ended) missesAfterEnd += 1;
     if (missesAfterEnd > 5) return null;
-    if (isAbandoned(driver, job)) return null;
-    await driver.jobs.waitFor(
-      jobId,
-      driver.jobs.told(jobId)?.seq ?? 0,
-      Math.min(500, driver.config.bounds.task_poll),
-      driver.stop,
-    );
+    if (driver.clock.monotonicMs() > abandonedMs) return null;
+    await driver.jobs.waitFor(jobId, driver.jobs.told(jobId)?.seq ?? 0, Math.min(500, task_poll), driver.stop);
   }
   return null;
-}
-
-/** A worker that is nowhere in the task list for this long is gone, and its hook calls were lost. */
-function isAbandoned(driver: Driver, job: Job): boolean {
-  return (
-    driver.clock.nowMs() - Date.parse(job.opened_at) > driver.config.bounds.hold_max + driver.config.bounds.lost_start
-  );
 }
 
 /** No task to read: what the hook said has to do. */

@@ -3,6 +3,7 @@ import { type Driver, durableIfPossible, mustGet, text } from './driver.ts';
 import type { TaskItem } from './ports.ts';
 
 const wantedDown = new Set(['vzstop', 'vzshutdown', 'qmstop', 'qmshutdown']);
+const starts = new Set(['vzstart', 'qmstart']);
 
 /** Whether a person took the guest down since the job began: a stop or shutdown task that went well, pure. */
 export function wasTakenDown(tasks: readonly TaskItem[], sinceSeconds: number): boolean {
@@ -18,10 +19,9 @@ export async function payGuest(driver: Driver, jobId: string, lanes: { guest: La
   const { bounds } = driver.config;
   const begunMs = driver.clock.monotonicMs();
   let why = 'it does not start';
-  const asked: Asked = { upid: null };
   while (!driver.stop.aborted) {
     try {
-      const outcome = await tryOnce(driver, jobId, asked, lanes);
+      const outcome = await tryOnce(driver, jobId, lanes);
       if (outcome === 'settled') {
         driver.ports.alerts.clear(`guest-down:${mustGet(driver, jobId).vmid}`);
         return await durableIfPossible(driver, jobId, { guest_owed: 'settled' });
@@ -37,13 +37,8 @@ export async function payGuest(driver: Driver, jobId: string, lanes: { guest: La
   await alertDown(driver, jobId, why);
 }
 
-/** The start task that was asked for last: another is asked for only when that one has ended. */
-interface Asked {
-  upid: string | null;
-}
-
 /** `settled`, or why not yet. */
-async function tryOnce(driver: Driver, jobId: string, asked: Asked, lanes: { guest: Lane | null }): Promise<string> {
+async function tryOnce(driver: Driver, jobId: string, lanes: { guest: Lane | null }): Promise<string> {
   const { pve } = driver.ports;
   const job = mustGet(driver, jobId);
   // Without the lane somebody else of ours may be starting it at this moment.
@@ -54,13 +49,11 @@ async function tryOnce(driver: Driver, jobId: string, asked: Asked, lanes: { gue
   const sinceSeconds = Math.floor(Date.parse(job.opened_at) / 1000);
   const tasks = await pve.tasks({ vmid: job.vmid, sinceSeconds: sinceSeconds - 60, source: 'all' });
   if (wasTakenDown(tasks, sinceSeconds)) return 'settled';
-  if (asked.upid !== null) {
-    const task = await pve.task(asked.upid);
-    if (task.running) return 'its start is under way';
-  }
+  // Whoever asked for it: we, we before a restart or without hearing the answer, or a person.
+  if (tasks.some(({ type, running }) => running && starts.has(type))) return 'its start is under way';
   if (guest.lock !== null) return `it is locked (${guest.lock})`;
   driver.log('the guest ran before its backup and does not now: starting it', { vmid: job.vmid, job: jobId });
-  asked.upid = await pve.startGuest(guest);
+  await pve.startGuest(guest);
   return 'a start was asked for';
 }
 

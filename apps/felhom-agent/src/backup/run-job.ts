@@ -77,11 +77,14 @@ async function prepare(driver: Driver, jobId: string, lanes: HeldLanes): Promise
 /** An operator's request waits for the guest's controller to follow it. */
 async function awaitClaim(driver: Driver, jobId: string): Promise<void> {
   const { jobs, config, clock } = driver;
-  const opened = Date.parse(mustGet(driver, jobId).opened_at);
+  const { operator_claim: bound } = config.bounds;
+  // How old it is tells the wall clock, after a restart of ours; how long is waited does not depend on it.
+  const ageMs = clock.nowMs() - Date.parse(mustGet(driver, jobId).opened_at);
+  const untilMs = clock.monotonicMs() + Math.min(bound, Math.max(0, bound - ageMs));
   for (;;) {
     const job = mustGet(driver, jobId);
     if (job.origin !== 'operator' || !job.quiesce || job.claimed || isTerminal(job) || driver.stop.aborted) return;
-    const left = opened + config.bounds.operator_claim - clock.nowMs();
+    const left = untilMs - clock.monotonicMs();
     if (left <= 0) {
       await jobs.change(jobId, { quiesce: false, degraded: 'no_controller' }, 'at-once');
       return;
@@ -205,10 +208,14 @@ async function post(driver: Driver, jobId: string, policy: BackupPolicy): Promis
   }
 }
 
+/** The mark decides: time only keeps older logs from being read, and our clock may have been set since. */
+const lookBackSeconds = 86_400;
+
 /** An intent without a UPID: the mark in line 1 of the task's log tells; time only narrows. Never posted again. */
 async function resolveStart(driver: Driver, jobId: string): Promise<void> {
   const { pve } = driver.ports;
   const { bounds } = driver.config;
+  const beganMs = driver.clock.monotonicMs();
   while (!driver.stop.aborted) {
     const job = mustGet(driver, jobId);
     if (job.upid !== null || job.task_ended) return;
@@ -216,8 +223,9 @@ async function resolveStart(driver: Driver, jobId: string): Promise<void> {
     const found = await pve.findStarted({
       vmid: job.vmid,
       mark: jobMark(jobId),
-      sinceSeconds: Math.floor(intentMs / 1000) - 60,
-      intentAgeMs: driver.clock.nowMs() - intentMs,
+      sinceSeconds: Math.floor(intentMs / 1000) - lookBackSeconds,
+      // Counted from when we began to look, after the call: a clock that was set ahead would conclude "not started" too soon.
+      intentAgeMs: driver.clock.monotonicMs() - beganMs,
       certainAfterMs: bounds.lost_start,
     });
     if (found.kind === 'found')
