@@ -1,5 +1,7 @@
+import { Failure } from '@felhom/kernel/failure.ts';
 import { PveError } from '@felhom/proxmox/errors.ts';
 import { runPass } from 'felhom-agent/reconcile/pass.ts';
+import type { ReconcilePorts } from 'felhom-agent/reconcile/ports.ts';
 import type { PassReport } from 'felhom-agent/reconcile/report.ts';
 import { expect, it } from 'vitest';
 import { reconcileScenarios } from './reconcile-scenarios.ts';
@@ -8,7 +10,10 @@ import { livePorts, type ReconcileWorld, reconcileLimits, reconcileWorld } from 
 const leftUpid = 'UPID:pve1:000003E8:00000000:6AFF9B90:vzstart:101:felhom@pve!agent:';
 
 /** One pass over three guests, of which 101 has an entry whose task nobody can be asked about for so long. */
-async function passBeside(silentMs: number): Promise<{ world: ReconcileWorld; passing: Promise<PassReport> }> {
+async function passBeside(
+  silentMs: number,
+  change: (ports: ReconcilePorts) => Partial<ReconcilePorts> = () => ({}),
+): Promise<{ world: ReconcileWorld; passing: Promise<PassReport> }> {
   const [scenario] = reconcileScenarios;
   if (scenario === undefined) throw new Error('no scenario');
   const world = reconcileWorld(scenario);
@@ -21,7 +26,7 @@ async function passBeside(silentMs: number): Promise<{ world: ReconcileWorld; pa
     return await pve.tasks.status(upid, options);
   };
   const passing = runPass(
-    { ...ports, pve: { ...pve, tasks: { ...pve.tasks, status } } },
+    { ...ports, pve: { ...pve, tasks: { ...pve.tasks, status } }, ...change(ports) },
     {
       limits: reconcileLimits,
       vmids: null,
@@ -55,4 +60,25 @@ it('what stays open is told, and nothing is done to its guest', async () => {
   });
   expect(world.clock.monotonicMs()).toBeGreaterThanOrEqual(120_000);
   expect(world.node.effects.toSorted()).toEqual(['setConfig 103', 'shutdown 102']);
+});
+
+it('a journal that another process keeps locked while one guest is looked after ends no pass of the others', async () => {
+  const locked = ({ journal }: ReconcilePorts): Partial<ReconcilePorts> => {
+    let reads = 0;
+    const entries: typeof journal.entries = async () => {
+      reads += 1;
+      // What is open is read twice before anything is planned.
+      if (reads > 2) throw new Failure('busy', { message: 'actions.jsonl is locked', hint: 'Try again.' });
+      return await journal.entries();
+    };
+    return { journal: { ...journal, entries } };
+  };
+  const { world, passing } = await passBeside(60_000, locked);
+  expect(await world.clock.run(passing)).toMatchObject({
+    guests: [
+      { vmid: 101, outcome: 'deferred', reason: expect.stringContaining('actions.jsonl is locked') },
+      { outcome: 'applied' },
+      { outcome: 'applied' },
+    ],
+  });
 });

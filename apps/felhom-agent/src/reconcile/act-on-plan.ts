@@ -23,7 +23,7 @@ export interface Acting {
   openJobs: ReadonlyMap<number, string>;
   /** Guests with an entry that could not be resolved at first look, and why. */
   open: ReadonlyMap<number, string>;
-  /** Looks on until the deadline; null once the guest's entries are resolved, else why not. */
+  /** Looks on until the deadline; null once the guest's entries are resolved, else why not. Never throws. */
   resolve: (vmid: number) => Promise<string | null>;
   before: LastPass | null;
   passId: string;

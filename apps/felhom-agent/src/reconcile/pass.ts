@@ -1,5 +1,5 @@
 import { Interruption } from '@felhom/cli/signals.ts';
-import { Failure } from '@felhom/kernel/failure.ts';
+import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import type { GuestStatus } from '@felhom/proxmox/guests.ts';
 import { chooseGuests } from '../desired/choose.ts';
 import { type Acted, type ActOptions, actOnPlan, asItStands } from './act-on-plan.ts';
@@ -113,9 +113,14 @@ function recoveryOf(ports: ReconcilePorts, options: Passing, deadlineMs: number)
       const open = await recover({ deadlineMs: ports.clock.monotonicMs(), concerns: (vmid) => !isWorking(vmid) });
       return new Map(open.map(({ vmid, reason }) => [vmid, reason ?? '']));
     },
+    /** Never throws: it is one guest's work, and must neither end the pass of the others nor stay under way for ever. */
     resolve: async (vmid: number): Promise<string | null> => {
-      const [open] = await recover({ deadlineMs, concerns: (each) => each === vmid });
-      return open === undefined ? null : (open.reason ?? '');
+      try {
+        const [open] = await recover({ deadlineMs, concerns: (each) => each === vmid });
+        return open === undefined ? null : (open.reason ?? '');
+      } catch (error) {
+        return asFailure(error).message;
+      }
     },
     told: () => [...told.values()],
   };
