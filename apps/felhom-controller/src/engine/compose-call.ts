@@ -15,13 +15,13 @@ export function projectArguments({ project, composeFiles, envFiles, workingDir }
 
 export async function runCompose(
   commands: CommandRunner,
-  socketPath: string,
+  at: { socketPath: string; workingDir: string | null },
   args: readonly string[],
   options: { timeoutMs: number; input?: string; inheritFds?: readonly number[]; maxOutputBytes?: number },
 ): Promise<CommandResult> {
   return await commands.run('docker', args, {
     cwd: '/',
-    env: composeEnvironment(process.env, socketPath),
+    env: composeEnvironment(process.env, at),
     ...options,
   });
 }

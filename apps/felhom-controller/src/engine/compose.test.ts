@@ -1,6 +1,7 @@
+import { userInfo } from 'node:os';
 import type { CommandResult, CommandRunner } from '@felhom/kernel/command.ts';
 import { describe, expect, it } from 'vitest';
-import { composeArguments, composeEnvironment, composeRecreate } from './compose.ts';
+import { composeArguments, composeEnvironment, composeRecreate, dockerEnvironment } from './compose.ts';
 
 const service = {
   project: 'shop',
@@ -21,17 +22,34 @@ describe('making a container again by Compose', () => {
     expect(composeArguments(service, 'all')).toEqual(expected('--force-recreate'));
   });
 
-  it('leaves out of the environment what would point it elsewhere', () => {
-    const env = {
+  it('gives Compose nothing of the shell of whoever types, so that a recovery at boot makes the same of the same files', () => {
+    const shell = {
       PATH: '/bin',
+      HOME: '/home/typist',
+      PWD: '/root',
+      TAG: 'v3',
       COMPOSE_FILE: '/x',
-      COMPOSE_PROJECT_NAME: 'y',
       DOCKER_HOST: 'tcp://z',
-      DOCKER_CONTEXT: 'c',
-      DOCKER_CONFIG: '/cfg',
     };
-    expect(composeEnvironment(env, '/run/d.sock')).toEqual({
+    const seen = composeEnvironment(
+      { ...shell, DOCKER_CONFIG: '/cfg' },
+      { socketPath: '/run/d.sock', workingDir: '/srv/shop' },
+    );
+    expect(seen).toEqual({
       PATH: '/bin',
+      HOME: userInfo().homedir,
+      PWD: '/srv/shop',
+      DOCKER_CONFIG: '/cfg',
+      DOCKER_HOST: 'unix:///run/d.sock',
+    });
+    const atBoot = composeEnvironment({ PATH: '/bin' }, { socketPath: '/run/d.sock', workingDir: '/srv/shop' });
+    expect({ ...atBoot, DOCKER_CONFIG: '/cfg' }).toEqual(seen);
+  });
+
+  it('leaves out of the environment of a pull what would point it elsewhere', () => {
+    const env = { AWS_PROFILE: 'p', DOCKER_HOST: 'tcp://z', DOCKER_CONTEXT: 'c', DOCKER_CONFIG: '/cfg' };
+    expect(dockerEnvironment(env, '/run/d.sock')).toEqual({
+      AWS_PROFILE: 'p',
       DOCKER_CONFIG: '/cfg',
       DOCKER_HOST: 'unix:///run/d.sock',
     });

@@ -1,3 +1,4 @@
+import { userInfo } from 'node:os';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { ComposeService, RecreateRequest } from './engine.ts';
@@ -15,7 +16,7 @@ export async function composeRecreate(
 ): Promise<void> {
   const result = await commands.run('docker', composeArguments(service, which), {
     cwd: '/',
-    env: composeEnvironment(process.env, socketPath),
+    env: composeEnvironment(process.env, { socketPath, workingDir: service.workingDir }),
     timeoutMs: boundMs,
     inheritFds,
   });
@@ -42,18 +43,37 @@ export function composeArguments(
   ];
 }
 
-/** Ours without what would point Compose or docker elsewhere. */
+/**
+ * What Compose is given of an environment: nothing of whoever types the command. Compose puts variables of its environment
+ * into a project's definition, and the recovery of a timer or at boot has none of a person's shell: what was one definition
+ * there would be another one here. What a project needs stands in its `.env`. `HOME` (`~` in a path) is the user's own by the
+ * user database, as systemd sets none; `PWD` is where Compose is run by those who name paths by it.
+ */
 export function composeEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  { socketPath, workingDir }: { socketPath: string; workingDir: string | null },
+): Record<string, string> {
+  const kept = Object.entries(env).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && passedOn.has(entry[0]),
+  );
+  return {
+    ...Object.fromEntries(kept),
+    HOME: userInfo().homedir,
+    ...(workingDir === null ? {} : { PWD: workingDir }),
+    DOCKER_HOST: `unix://${socketPath}`,
+  };
+}
+
+const passedOn: ReadonlySet<string> = new Set(['PATH', 'LANG', 'LC_ALL', 'TMPDIR', 'DOCKER_CONFIG']);
+
+/** Ours without what would point docker elsewhere; credential helpers may need anything of it. */
+export function dockerEnvironment(
   env: Readonly<Record<string, string | undefined>>,
   socketPath: string,
 ): Record<string, string> {
   const kept = Object.entries(env).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && !/^(COMPOSE_|DOCKER_)/.test(entry[0]),
+    (entry): entry is [string, string] =>
+      entry[1] !== undefined && (entry[0] === 'DOCKER_CONFIG' || !/^(COMPOSE_|DOCKER_)/.test(entry[0])),
   );
-  const config = env['DOCKER_CONFIG'];
-  return {
-    ...Object.fromEntries(kept),
-    ...(config === undefined ? {} : { DOCKER_CONFIG: config }),
-    DOCKER_HOST: `unix://${socketPath}`,
-  };
+  return { ...Object.fromEntries(kept), DOCKER_HOST: `unix://${socketPath}` };
 }

@@ -1,6 +1,6 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { composeEnvironment } from './compose.ts';
+import { dockerEnvironment } from './compose.ts';
 import { composeWords } from './compose-call.ts';
 
 /**
@@ -15,7 +15,7 @@ export async function pullImage(
 ): Promise<void> {
   const result = await commands.run('docker', ['pull', '--quiet', '--', reference], {
     cwd: '/',
-    env: composeEnvironment(process.env, socketPath),
+    env: dockerEnvironment(process.env, socketPath),
     timeoutMs: boundMs,
     ...(signal === undefined ? {} : { signal }),
   });
