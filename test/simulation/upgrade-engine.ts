@@ -155,7 +155,7 @@ export function stackEngineOver(world: UpgradeEngineWorld, step: StepThrough): S
         create(world, files, { name, service, image, number, anonymous: anonymousOf(before) });
       }
     },
-    composeConfig: async (project, overrides) => readConfig(world, project, overrides),
+    composeConfig: async (project, as) => readConfig(world, project, as?.images),
     composeUp: async (project, services) => await composeUp(world, project, services, { step, imageOf }),
   };
 }
@@ -189,6 +189,7 @@ function readConfig(
       builds: false,
       pullPolicy: null,
       hash: hashOf({ ...service, image: images[name] ?? service.image }),
+      livesIn: [],
       profiles: [],
       dependsOn: Object.entries(service.dependsOn ?? {}).map(([needed, condition]) => ({
         service: needed,

@@ -22,7 +22,11 @@ const service = z.looseObject({
     .record(z.string(), z.looseObject({ condition: z.string().nullish(), restart: z.boolean().nullish() }))
     .nullish(),
   volumes: z.array(mount).nullish(),
+  network_mode: z.string().nullish(),
+  pid: z.string().nullish(),
+  ipc: z.string().nullish(),
 });
+export type ResolvedService = z.infer<typeof service>;
 
 const fileBacked = z.looseObject({ file: z.string().nullish() });
 
@@ -102,7 +106,8 @@ async function readAs<T>(
   flags: readonly string[],
 ): Promise<ReadModel<T>> {
   const args = [...projectArguments(project), '--profile', '*', 'config', '--format', 'json', ...flags];
-  const result = await runCompose(commands, socketPath, args, { timeoutMs: 30_000, maxOutputBytes: 32 * 2 ** 20 });
+  const at = { socketPath, workingDir: project.workingDir };
+  const result = await runCompose(commands, at, args, { timeoutMs: 30_000, maxOutputBytes: 32 * 2 ** 20 });
   if (result.exitCode !== 0) return { kind: 'refused', why: composeWords(result) };
   const parsed = schema.safeParse(parseJson(result.stdout));
   return parsed.success ? { kind: 'read', model: parsed.data } : { kind: 'refused', why: 'its answer cannot be read' };

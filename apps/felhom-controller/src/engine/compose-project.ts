@@ -1,9 +1,16 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { composeWords, projectArguments, runCompose } from './compose-call.ts';
-import { type ResolvedModel, readResolved } from './compose-model.ts';
+import { type ResolvedModel, type ResolvedService, readResolved } from './compose-model.ts';
 import type { Dependency } from './engine.ts';
-import type { ComposeUpEnd, ComposeUpRequest, ProjectConfig, ProjectFiles, ServiceConfig } from './stack-engine.ts';
+import type {
+  ComposeUpEnd,
+  ComposeUpRequest,
+  HashedAs,
+  ProjectConfig,
+  ProjectFiles,
+  ServiceConfig,
+} from './stack-engine.ts';
 
 /**
  * The project as Compose understands it, every profile included: a service that runs by its profile belongs to the
@@ -14,28 +21,53 @@ export async function readProject(
   commands: CommandRunner,
   socketPath: string,
   project: ProjectFiles,
-  images: Readonly<Record<string, string>> = {},
+  as: HashedAs = {},
 ): Promise<ProjectConfig> {
   const read = await readResolved(commands, socketPath, project);
   if (read.kind === 'refused') throw invalid(project, read.why);
   const resolved = { ...project, composeFiles: ['-'], envFiles: [] };
   const result = await runCompose(
     commands,
-    socketPath,
+    { socketPath, workingDir: project.workingDir },
     [...projectArguments(resolved), '--profile', '*', 'config', '--hash', '*'],
-    { timeoutMs: 30_000, input: JSON.stringify(withImages(read.model, images)) },
+    { timeoutMs: 30_000, input: JSON.stringify(hashedAs(read.model, as)) },
   );
   if (result.exitCode !== 0) throw invalid(project, composeWords(result));
   return { services: toServices(project.project, read.model, parseHashes(result.stdout)) };
 }
 
-/** The model with other images: what the hashes would be if only they differed. */
-function withImages(model: ResolvedModel, images: Readonly<Record<string, string>>): ResolvedModel {
+/** The model as Compose hashes it where images, or the containers in which others live, are these. */
+function hashedAs(model: ResolvedModel, { images = {}, containers = {} }: HashedAs): ResolvedModel {
   const services = Object.entries(model.services ?? {}).map(([name, service]) => {
     const image = images[name];
-    return [name, image === undefined ? service : { ...service, image }] as const;
+    const named = image === undefined ? service : { ...service, image };
+    return [name, withContainers(named, containers)] as const;
   });
   return { ...model, services: Object.fromEntries(services) };
+}
+
+const namespaces = ['network_mode', 'pid', 'ipc'] as const;
+
+/**
+ * As Compose does before it makes or compares a container (`resolveServiceReferences`, Compose 2.20 to 2.40). It does so with
+ * `volumes_from` too, which no file can say: such a service always looks changed.
+ */
+function withContainers(service: ResolvedService, containers: Readonly<Record<string, string>>): ResolvedService {
+  const changed = { ...service };
+  for (const key of namespaces) {
+    const id = containers[serviceIn(service[key]) ?? ''];
+    if (id !== undefined) changed[key] = `container:${id}`;
+  }
+  return changed;
+}
+
+/** The NAME of `service:NAME`. */
+function serviceIn(mode: string | null | undefined): string | null {
+  return mode?.startsWith('service:') === true ? mode.slice('service:'.length) : null;
+}
+
+function livesIn(service: ResolvedService): string[] {
+  return [...new Set(namespaces.flatMap((key) => serviceIn(service[key]) ?? []))].toSorted();
 }
 
 function toServices(
@@ -49,6 +81,7 @@ function toServices(
     builds: service.build !== undefined && service.build !== null,
     pullPolicy: service.pull_policy ?? null,
     hash: hashes.get(name) ?? '',
+    livesIn: livesIn(service),
     profiles: service.profiles ?? [],
     dependsOn: Object.entries(service.depends_on ?? {}).map(([needed, { condition, restart }]) => ({
       service: needed,
@@ -85,7 +118,8 @@ export async function upServices(
   { boundMs, inheritFds }: ComposeUpRequest,
 ): Promise<ComposeUpEnd> {
   const args = [...projectArguments(project), ...upArguments, '--', ...services];
-  const result = await runCompose(commands, socketPath, args, { timeoutMs: boundMs, inheritFds });
+  const at = { socketPath, workingDir: project.workingDir };
+  const result = await runCompose(commands, at, args, { timeoutMs: boundMs, inheritFds });
   return { trouble: result.exitCode === 0 ? null : composeWords(result) };
 }
 

@@ -33,7 +33,7 @@ export function openStackEngine(options: EngineApiOptions): StackEngineApi {
     ...imageCalls(http),
     pull: async (reference, request) => pullImage(commands, socketPath, reference, request),
     ...containerCalls(http),
-    composeConfig: async (project, images) => readProject(commands, socketPath, project, images),
+    composeConfig: async (project, as) => readProject(commands, socketPath, project, as),
     composeUp: async (project, services, request) => upServices(commands, socketPath, project, services, request),
   };
 }

@@ -23,10 +23,10 @@ export interface StackEngine extends Engine {
   /** Stops it at once where it runs, and removes it; its volumes stay, anonymous ones too. */
   remove(id: string, request: { boundMs: number }): Promise<'removed' | 'gone'>;
   /**
-   * The project as Compose understands its files; with `images`, the hashes are those it would have if these services
-   * had these images. Throws Failure `upgrade_blocked` with Compose's words.
+   * The project as Compose understands its files; with `as`, the hashes are those that its containers would have then.
+   * Throws Failure `upgrade_blocked` with Compose's words.
    */
-  composeConfig(project: ProjectFiles, images?: Readonly<Record<string, string>>): Promise<ProjectConfig>;
+  composeConfig(project: ProjectFiles, as?: HashedAs): Promise<ProjectConfig>;
   /** Makes and starts exactly these services, without building, pulling, or starting what they depend on. Look afterwards. */
   composeUp(project: ProjectFiles, services: readonly string[], request: ComposeUpRequest): Promise<ComposeUpEnd>;
 }
@@ -58,14 +58,24 @@ export interface ProjectConfig {
   services: ServiceConfig[];
 }
 
+/** What is not in the files, and in the hashes all the same. By service. */
+export interface HashedAs {
+  /** Other images than the files name. */
+  images?: Readonly<Record<string, string>>;
+  /** Ids of the containers in which others live (`network_mode: service:NAME`). */
+  containers?: Readonly<Record<string, string>>;
+}
+
 export interface ServiceConfig {
   name: string;
   /** As it will be asked of the engine: what the file names, or what Compose calls the image it builds. */
   image: string;
   builds: boolean;
   pullPolicy: string | null;
-  /** As Compose labels its containers with. */
+  /** As Compose labels its containers with; where it lives in another one's, see `livesIn`. */
   hash: string;
+  /** Services in whose namespaces it lives: Compose hashes the ids of their containers. */
+  livesIn: string[];
   profiles: string[];
   dependsOn: Dependency[];
   labels: Record<string, string>;

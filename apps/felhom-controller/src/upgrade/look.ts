@@ -61,22 +61,34 @@ export function filesOf(stack: string, containers: readonly ContainerState[], pi
   };
 }
 
-/** Containers that a rollback made have a hash over its pins too: their files are compared with the pins on top. */
+/**
+ * Compose hashes the containers in which others live, and containers that a rollback made have a hash over its pins too:
+ * what runs is compared with the files as they would be hashed with these.
+ */
 async function comparableHashes(
   { engine, files }: Pick<UpgradePorts, 'engine' | 'files'>,
   seen: { containers: readonly ContainerState[]; project: ProjectFiles; config: ProjectConfig; pins: string },
 ): Promise<Map<string, string>> {
-  const hashes = new Map(seen.config.services.map(({ name, hash }) => [name, hash]));
+  const as = { containers: firstContainers(seen.containers) };
+  const isAlone = seen.config.services.every(({ livesIn }) => livesIn.length === 0);
+  const { services } = isAlone ? seen.config : await engine.composeConfig(seen.project, as);
+  const hashes = new Map(services.map(({ name, hash }) => [name, hash]));
   const pinned = seen.containers.filter(({ composeFiles }) => composeFiles.includes(seen.pins));
   if (pinned.length === 0 || !(await files.exists(seen.pins))) return hashes;
   const withPins = await engine
-    .composeConfig({ ...seen.project, composeFiles: [...seen.project.composeFiles, seen.pins] })
+    .composeConfig({ ...seen.project, composeFiles: [...seen.project.composeFiles, seen.pins] }, as)
     .catch(() => null); // The pins no longer fit the files: then the files have changed.
   for (const { service } of pinned) {
     const hash = withPins?.services.find(({ name }) => name === service)?.hash;
     if (service !== null && hash !== undefined) hashes.set(service, hash);
   }
   return hashes;
+}
+
+/** By service, the id of the container that Compose takes for it where another one lives in it. */
+export function firstContainers(containers: readonly ContainerState[]): Record<string, string> {
+  const byNumber = containers.toSorted((left, right) => (right.number ?? 0) - (left.number ?? 0));
+  return Object.fromEntries(byNumber.flatMap(({ service, id }) => (service === null ? [] : [[service, id]])));
 }
 
 /** Only names that a registry has given an image before, or that this machine does not have. */

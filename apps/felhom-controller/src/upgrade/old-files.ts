@@ -1,5 +1,6 @@
 import type { ProjectFiles } from '../engine/stack-engine.ts';
 import type { KeptFile } from './debt.ts';
+import { firstContainers } from './look.ts';
 import type { Definition } from './memory.ts';
 import type { UpgradePorts } from './ports.ts';
 import { containersOf, type StackLook } from './upgrade-plan.ts';
@@ -37,7 +38,7 @@ export async function findOldFiles(
   const images = Object.fromEntries(
     look.containers.flatMap(({ service, image }) => (service === null ? [] : [[service, image]])),
   );
-  const asBefore = await engine.composeConfig(look.files, images);
+  const asBefore = await engine.composeConfig(look.files, { images, containers: firstContainers(look.containers) });
   const hashes = new Map(asBefore.services.map(({ name, hash }) => [name, hash]));
   const kind = sameHashes(running, hashes) ? 'known' : 'unknown';
   return { kind, old: present, present, definition: null };

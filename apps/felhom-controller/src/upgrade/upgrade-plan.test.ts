@@ -12,6 +12,7 @@ const service = (name: string, image: string, more: Partial<ServiceConfig> = {})
   hash: `hash of ${name} on ${image}`,
   profiles: [],
   dependsOn: [],
+  livesIn: [],
   labels: {},
   ...more,
 });
