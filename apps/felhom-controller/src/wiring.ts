@@ -85,34 +85,34 @@ export interface RunRequest {
   progress: RunPorts['progress'];
 }
 
-/** Ports that are closed when the command ends. */
+/** Ports, and what closes what was opened for them. */
 export interface Opened<P> {
   ports: P;
-  agent: AgentApi;
   close: () => Promise<void>;
 }
 
 /** Everything that a backup run touches. */
-export async function openRun(request: RunRequest): Promise<Opened<RunPorts>> {
+export async function openRun(request: RunRequest): Promise<Opened<RunPorts> & { agent: AgentApi }> {
   const agent = await openAgent(request.config, (text) => request.log.warn(text));
-  const { ports, close } = await openRecover({ ...request, agent });
-  const { shellGuard } = await import('./adapters/guard.ts');
-  const guard = shellGuard({ command: recoverCommandLine(request), env: request.env });
-  return { ports: { ...ports, guard }, agent, close };
+  const { ports, close } = await openGuarded({ ...request, agent });
+  return { ports, agent, close: async () => void (await Promise.all([close(), agent.close()])) };
 }
 
 /** The same for a run that asks no host: the marker, the guard, the engine. */
 export async function openLocalRun(request: RunRequest): Promise<Opened<RunPorts> & { engine: EngineApi }> {
-  const [{ noAgent }, { shellGuard }] = await Promise.all([
-    import('./adapters/no-agent.ts'),
-    import('./adapters/guard.ts'),
-  ]);
-  const opened = await openRecover({ ...request, agent: noAgent('this run needs none') });
+  const { noAgent } = await import('./adapters/no-agent.ts');
+  return await openGuarded({ ...request, agent: noAgent('this run needs none') });
+}
+
+async function openGuarded(
+  request: RunRequest & { agent: AgentApi },
+): Promise<Opened<RunPorts> & { engine: EngineApi }> {
+  const [{ shellGuard }, opened] = await Promise.all([import('./adapters/guard.ts'), openRecover(request)]);
   const guard = shellGuard({ command: recoverCommandLine(request), env: request.env });
   return { ...opened, ports: { ...opened.ports, guard } };
 }
 
-/** Everything that recovery touches. Without `agent` it settles all the same, and tells nobody. */
+/** Everything that recovery touches. The agent is the caller's, who closes it: it may have more to ask. */
 export async function openRecover({
   config,
   env,
@@ -142,16 +142,13 @@ export async function openRecover({
     progress,
   };
   const close = async (): Promise<void> => {
-    await Promise.all([engine.close(), upgrades.close(), agent.close()]);
+    await Promise.all([engine.close(), upgrades.close()]);
   };
-  return { ports, agent, engine, close };
+  return { ports, engine, close };
 }
 
 /** Everything that a pass of reconcile touches. */
-export async function openReconcile(request: RunRequest & { agent: AgentApi }): Promise<{
-  ports: ReconcilePorts;
-  close: () => Promise<void>;
-}> {
+export async function openReconcile(request: RunRequest & { agent: AgentApi }): Promise<Opened<ReconcilePorts>> {
   const [{ ports, close }, { systemdUnits }, { systemCommands }, { readHolds }, { fileMemory }, { readInitBoot }] =
     await Promise.all([
       openRecover(request),

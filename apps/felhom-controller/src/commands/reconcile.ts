@@ -56,6 +56,7 @@ export async function reconcileCommand(
     }
   } finally {
     await opened.close();
+    await agent.close();
     signals.dispose();
   }
 }

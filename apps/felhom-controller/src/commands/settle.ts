@@ -16,7 +16,7 @@ export interface Settling {
   forgive: string | null;
 }
 
-/** Settles what an earlier run left behind, with real ports. Closes the engine, not the agent. */
+/** Settles what an earlier run left behind, with real ports. Closes what it opens; the agent is the caller's. */
 export async function settleDebts({ context, loaded, log, stop, agent, forgive }: Settling): Promise<RecoverEnd> {
   const progress = (event: RunEvent): void => {
     if (event.kind === 'warning') log.warn(event.text);
