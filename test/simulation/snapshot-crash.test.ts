@@ -135,6 +135,15 @@ describe('a snapshot that fails while the stack is down for it', () => {
     for (const name of ['db', 'app']) expect(at.world.fake.state(name)?.status).toBe('running');
     expect(await standing(at)).toEqual([]);
   });
+
+  it('and then cannot be kept either says first of all that an app is down', async () => {
+    const at = makeSnapshotWorld();
+    at.world.fake.behave('db', { startFailures: 1_000_000 });
+    at.memory.failures.renames = 1;
+    const { end } = await simulateCreate(at, null);
+    expect(end).toMatchObject({ outcome: 'failed', snapshot: null, owed: [{ stack: 'shop', container: 'db' }] });
+    expect(end?.failures.map(({ exit }) => exit)).toEqual([20, 1]);
+  });
 });
 
 describe('restoring a snapshot', () => {

@@ -8,6 +8,7 @@ import type { OwedContainer } from '../quiesce/result.ts';
 import { newRun, type Run } from '../quiesce/run.ts';
 import { settleEarlier } from '../quiesce/settle.ts';
 import { withStackDown } from '../quiesce/stack-down.ts';
+import { startGuard } from '../quiesce/start-guard.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { requireNotBetween } from './not-between.ts';
 import type { Captured, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
@@ -111,11 +112,8 @@ async function underLock(run: Run, snapshots: VolumeSnapshots, options: CreateOp
   const mustStop = options.quiesce && plan.running.length > 0 && plan.sources.length > 0;
   if (!mustStop)
     return { plan, took, ...(await keepAndSeal(run, snapshots, stack, await capture(options.stop), took)) };
-  const guard = await run.ports.guard.start().catch(() => null); // Without one the recovery timer is the next in line.
-  const down = await withStackDown(
-    { run, stack, guard: guard ?? { arm: () => undefined, disarm: () => undefined }, owed },
-    capture,
-  );
+  const guard = await startGuard(run.ports.guard, run.warn);
+  const down = await withStackDown({ run, stack, guard, owed }, capture);
   const failures = down.owed.length === 0 ? [] : [appsDown(down.owed)];
   const sofar = { plan, took, downtimeMs: down.downtimeMs, owed: down.owed };
   if (down.outcome.kind === 'failed')
@@ -130,6 +128,7 @@ async function timed<T>({ ports }: Run, work: () => Promise<T>): Promise<[T, num
   return [value, Math.round(ports.clock.monotonicMs() - begunMs)];
 }
 
+/** With the apps up again, or as they were: what fails here is a value beside what may be down. */
 async function keepAndSeal(
   run: Run,
   snapshots: VolumeSnapshots,
@@ -142,7 +141,7 @@ async function keepAndSeal(
     [kept, took.keepMs] = await timed(run, async () => await captured.keep());
   } catch (error) {
     await captured.drop().catch(() => undefined); // The next one that is built sweeps it.
-    throw error;
+    return { failures: [asFailure(error)] };
   }
   try {
     const [snapshot, ms] = await timed(run, async () => await snapshots.seal(stack, kept.id));

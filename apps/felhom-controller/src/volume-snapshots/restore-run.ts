@@ -1,5 +1,6 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
+import { startGuard } from '../quiesce/start-guard.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { requireNotBetween } from './not-between.ts';
 import { owesStack } from './owes-stack.ts';
@@ -33,8 +34,8 @@ export async function restoreRun(
         hint: `Name one: felhom-controller snapshot list ${stack}`,
       });
     }
-    const guard = await ports.guard.start().catch(() => null); // Without one the recovery timer is the next in line.
-    guard?.arm(guardMs);
+    const guard = await startGuard(ports.guard, (text) => ports.progress({ kind: 'warning', text }));
+    guard.arm(guardMs);
     try {
       return await snapshots.restore(stack, wanted, {
         files,
@@ -44,7 +45,7 @@ export async function restoreRun(
       });
     } finally {
       // What could neither be finished nor undone here will not be settled by trying again at once.
-      guard?.disarm();
+      guard.disarm();
     }
   });
 }
