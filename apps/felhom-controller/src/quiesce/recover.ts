@@ -2,9 +2,9 @@ import { Failure, worstExit } from '@felhom/kernel/failure.ts';
 import { appsDown } from './apps-down-failure.ts';
 import type { QuiesceBounds } from './bounds.ts';
 import { closeDeadRuns } from './dead-runs.ts';
-import { type Marker, stackOf } from './marker.ts';
+import { forgive } from './forgive.ts';
 import { otherDebtsOwed, settleOtherDebts } from './other-debts.ts';
-import type { HeldLock, MarkerRead, RecoverPorts } from './ports.ts';
+import type { HeldLock, RecoverPorts } from './ports.ts';
 import type { OwedContainer } from './result.ts';
 import { words } from './run.ts';
 import { type SettleEnd, settleMarker } from './settle.ts';
@@ -72,8 +72,8 @@ async function underLock(
   const first = await ports.markers.read();
   const others = await otherDebtsOwed(ports);
   await sweep(ports, said.warn);
-  const { read, forgiven } = await forgive(ports, first, options.forgive);
-  const settled = await settleWhenDockerAnswers(ports, lock, read, options, said.warn);
+  const forgiven = options.forgive === null ? [] : await forgive(ports, options.forgive);
+  const settled = await settleWhenDockerAnswers(ports, lock, options, said.warn);
   await closeDeadRuns(ports, settled.owed, said.warn);
   const down = settled.owed.length === 0 ? [] : [appsDown(settled.owed)];
   // Its own words about what is down say more: there may be something better to type than `docker start`.
@@ -101,7 +101,6 @@ async function sweep({ markers, otherDebts = [] }: RecoverPorts, warn: (text: st
 async function settleWhenDockerAnswers(
   ports: RecoverPorts,
   lock: HeldLock,
-  read: MarkerRead,
   { bounds, stop }: RecoverOptions,
   warn: (text: string) => void,
 ): Promise<Pick<SettleEnd, 'started' | 'owed' | 'failure'>> {
@@ -110,9 +109,10 @@ async function settleWhenDockerAnswers(
   const endMs = clock.monotonicMs() + bounds.payRetryMs;
   for (let pauseMs = bounds.payBackoffMs; ; pauseMs = Math.min(pauseMs * 2, bounds.payBackoffLimitMs)) {
     try {
+      const read = await ports.markers.read();
       if (read.kind !== 'absent' || (await otherDebtsOwed(ports)).length > 0) await ports.engine.identity();
       // What a run has stopped comes first: it is back in moments.
-      const end = await settleMarker(ports, await ports.markers.read(), options);
+      const end = await settleMarker(ports, read, options);
       const others = await settleOtherDebts(ports, { ...options, stop });
       return {
         started: [...end.started, ...others.started],
@@ -125,33 +125,6 @@ async function settleWhenDockerAnswers(
       await clock.sleep(pauseMs, stop);
     }
   }
-}
-
-async function forgive(
-  ports: RecoverPorts,
-  read: MarkerRead,
-  stack: string | null,
-): Promise<{ read: MarkerRead; forgiven: string[] }> {
-  if (stack === null) return { read, forgiven: [] };
-  for (const debts of ports.otherDebts ?? []) {
-    if (await debts.forgive(stack)) return { read, forgiven: [stack] };
-  }
-  if (read.kind !== 'present') return { read, forgiven: [] };
-  const dropped = read.value.debts.filter((debt) => stackOf(debt) === stack);
-  const commands = read.value.after_start.filter((command) => command.stack === stack);
-  if (dropped.length + commands.length === 0) {
-    throw new Failure('not_found', {
-      message: `nothing is owed to a stack called ${stack}`,
-      hint: `Owed are: ${[...new Set(read.value.debts.map(stackOf))].join(', ')}. Try: felhom-controller recover --forgive NAME`,
-    });
-  }
-  const value: Marker = {
-    ...read.value,
-    debts: read.value.debts.filter((debt) => !dropped.includes(debt)),
-    after_start: read.value.after_start.filter((command) => !commands.includes(command)),
-  };
-  await ports.markers.write(value);
-  return { read: { kind: 'present', value }, forgiven: dropped.map(({ name }) => name) };
 }
 
 async function isStopping({ system }: RecoverPorts): Promise<boolean> {
