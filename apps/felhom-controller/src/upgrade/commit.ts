@@ -2,7 +2,7 @@ import { filesOf } from './look.ts';
 import type { Definition, LastGood } from './memory.ts';
 import { keepDefinition } from './old-files.ts';
 import type { UpgradeMachine } from './ports.ts';
-import { record, type Transaction, tell } from './run.ts';
+import { letGo, record, type Transaction, tell } from './run.ts';
 
 /** The new version was seen healthy: it is the stack now. Twice equals once. */
 export async function commit(transaction: Transaction): Promise<void> {
@@ -14,8 +14,7 @@ export async function commit(transaction: Transaction): Promise<void> {
     const data = { ...now.data, last_success_at: new Date(ports.clock.nowMs()).toISOString(), waits_for_person: false };
     await machine.stepFrom('verifying', 'success', { data });
   });
-  await ports.files.release(debt.reserved);
-  await ports.debts.erase();
+  await letGo(transaction);
   tell({ ports, debt }, 'success');
 }
 

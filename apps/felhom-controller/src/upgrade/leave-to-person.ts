@@ -1,5 +1,5 @@
 import type { LadderEnd } from './ladder.ts';
-import { record, type Transaction } from './run.ts';
+import { letGo, record, type Transaction } from './run.ts';
 
 /** The new version stays as it is and a person decides: the alert says what, and nothing is owed any more where it is not healthy. */
 export async function leaveToPerson(
@@ -23,6 +23,5 @@ export async function leaveToPerson(
     const now = await machine.read();
     if (now !== null) await machine.note({ lastError: end.why, data: { ...now.data, waits_for_person: true } });
   });
-  await ports.files.release(debt.reserved);
-  await ports.debts.erase();
+  await letGo({ ports, debt, warn });
 }

@@ -43,6 +43,20 @@ export async function owe(transaction: Transaction, change: Partial<UpgradeDebt>
   await transaction.lock.update({ runId: debt.run_id, deadlineMs });
 }
 
+/**
+ * Nothing is owed any more: the room set aside is given back, and the debt goes. One that cannot be erased is paid all the
+ * same, and the next recovery finds nothing to do: no failure here turns anything back.
+ */
+export async function letGo({ ports, debt, warn }: Pick<Transaction, 'ports' | 'debt' | 'warn'>): Promise<void> {
+  try {
+    await ports.files.release(debt.reserved);
+    await ports.debts.erase();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    warn(`what was owed to ${debt.stack} is paid and could not be erased (${why}): recovery looks at it once more`);
+  }
+}
+
 /** Tells whoever watches. */
 export function tell({ ports, debt }: Pick<Transaction, 'ports' | 'debt'>, event: string): void {
   ports.progress({ kind: 'step', stack: debt.stack, event, atMs: ports.clock.nowMs() });

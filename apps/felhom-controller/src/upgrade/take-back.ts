@@ -1,9 +1,9 @@
-import { asFailure, type Failure } from '@felhom/kernel/failure.ts';
+import type { Failure } from '@felhom/kernel/failure.ts';
 import { payDebts } from '../quiesce/pay.ts';
 import type { OwedContainer } from '../quiesce/result.ts';
 import type { Rung } from './memory.ts';
 import { rollBack } from './roll-back.ts';
-import { owe, record, type Transaction, tell } from './run.ts';
+import { letGo, owe, record, type Transaction, tell } from './run.ts';
 import type { WayBack } from './way-back.ts';
 
 /*
@@ -34,8 +34,7 @@ export async function takeBack(transaction: Transaction, why: string, wayBack?: 
       const now = await machine.read();
       if (now?.phase === 'staged') await machine.stepFrom('staged', 'failed', { lastError: why });
     });
-    await transaction.ports.files.release(transaction.debt.reserved);
-    await transaction.ports.debts.erase();
+    await letGo(transaction);
     tell(transaction, 'failed');
     return { outcome: 'failed', recovered: true, rungs: [], failure: null, ...resumed };
   }
@@ -61,10 +60,4 @@ async function resumeOld({
   });
   for (const { id, name, retries } of debt.policies) await ports.engine.setRestartPolicy(id, { name, retries });
   return { started, owed: owed.map(({ debt: { name }, why }) => ({ stack: debt.stack, container: name, why })) };
-}
-
-/** Words of a failure for the state and the alert. */
-export function reasonOf(error: unknown): { why: string; failure: Failure } {
-  const failure = asFailure(error);
-  return { why: failure.message, failure };
 }
