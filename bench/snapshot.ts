@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type GuestLab, openGuestLab } from '@felhom/test/lab/guest-lab.ts';
 import { must } from '@felhom/test/lab/process.ts';
+import { quickUpgrades } from '@felhom/test/lab/upgrades.ts';
 import { median, round } from './median.ts';
 
 /** Pairs of floor and ours that count, after one that warms caches. */
@@ -14,8 +15,8 @@ interface SnapshotRow {
   size_mb: number;
   filesystem: 'ext4' | 'btrfs';
   /**
-   * Median over the pairs of an upgrade's snapshot to the floor beside it: stop, read, *durable on the disk*, start. (An
-   * upgrade starts the new version where the floor starts the old one.)
+   * Median over the pairs of the downtime that `upgrade apply` reports to the floor beside it: stop, read, *durable on the
+   * disk*, the containers of the new version made and started, where the floor starts those that it stopped.
    */
   ratio: number;
   /** The same of `snapshot create --quiesce`, whose apps are back before the disk has everything. */
@@ -33,8 +34,8 @@ export interface SnapshotResult {
 }
 
 /**
- * The downtime of a snapshot beside bare stop, copy, start: `tar --zstd` on ext4 (as many threads as ours), `cp --reflink`
- * on btrfs, every source side by side. Neither floor waits for the disk. Both take turns on the same stack.
+ * The downtime of an upgrade, and of a snapshot alone, beside bare stop, copy, start: `tar --zstd` on ext4 (as many threads as ours), `cp --reflink`
+ * on btrfs, every source side by side. Neither floor waits for the disk. All take turns on the same stack.
  */
 export async function measureSnapshot(): Promise<SnapshotResult> {
   const rows: SnapshotRow[] = [];
@@ -45,10 +46,12 @@ export async function measureSnapshot(): Promise<SnapshotResult> {
       images: ['felhom/busybox:test', 'felhom/postgres:test'],
     });
     try {
+      await appendFile(join(lab.root, 'controller.yaml'), `upgrade: ${JSON.stringify(quickUpgrades)}\n`);
+      const app = await makeVersions(lab);
       const project = await lab.addStack('shop', shop);
       for (const { sizeMb, rounds } of sizes) {
         await must('sh', ['-c', `head -c ${sizeMb}000000 /dev/urandom >"$0"`, join(project, 'files/random')]);
-        rows.push(await compare(lab, project, { filesystem, sizeMb, rounds }));
+        rows.push(await compare({ lab, project, app, filesystem }, { sizeMb, rounds }));
       }
     } finally {
       await lab.close();
@@ -60,15 +63,23 @@ export async function measureSnapshot(): Promise<SnapshotResult> {
 const ways = ['floor', 'upgrade', 'quiesce'] as const;
 type Took = Record<(typeof ways)[number], number>;
 
+/** A stack on a file system, one of whose two services has another version to go to. */
+interface Measured {
+  lab: GuestLab;
+  project: string;
+  app: { other(): Promise<void> };
+  filesystem: 'ext4' | 'btrfs';
+}
+
 async function compare(
-  lab: GuestLab,
-  project: string,
-  { filesystem, sizeMb, rounds }: { filesystem: 'ext4' | 'btrfs'; sizeMb: number; rounds: number },
+  measured: Measured,
+  { sizeMb, rounds }: { sizeMb: number; rounds: number },
 ): Promise<SnapshotRow> {
+  const { lab, filesystem } = measured;
   const measure = {
-    floor: async () => await measureFloor(lab, project, filesystem),
-    upgrade: async () => await measureUpgrade(lab, filesystem),
-    quiesce: async () => await measureQuiesce(lab, filesystem),
+    floor: async () => await measureFloor(measured),
+    upgrade: async () => await measureUpgrade(measured),
+    quiesce: async () => await measureQuiesce(measured),
   };
   const all: Took[] = [];
   for (let at = -1; at < rounds; at += 1) {
@@ -95,7 +106,7 @@ async function compare(
 }
 
 /** Bare commands, as a careful person would type them. */
-async function measureFloor(lab: GuestLab, project: string, filesystem: 'ext4' | 'btrfs'): Promise<number> {
+async function measureFloor({ lab, project, filesystem }: Measured): Promise<number> {
   const target = join(lab.root, 'floor');
   await mkdir(target);
   const copies = {
@@ -114,20 +125,20 @@ async function measureFloor(lab: GuestLab, project: string, filesystem: 'ext4' |
   return performance.now() - begunMs;
 }
 
-/** What an upgrade does with the stack down, between bare stop and start. */
-async function measureUpgrade(lab: GuestLab, filesystem: 'ext4' | 'btrfs'): Promise<number> {
-  const prepared = await lab.snapshots.prepare('shop');
-  const begunMs = performance.now();
-  await lab.engine.docker('compose', '-p', 'shop', 'stop');
-  const kept = await (await prepared.capture({ reason: 'bench', pushToDisk: true })).keep();
-  await lab.engine.docker('compose', '-p', 'shop', 'start');
-  const tookMs = performance.now() - begunMs;
-  requireMethod(kept.manifest.sources, filesystem);
-  return tookMs;
+/** The downtime that `upgrade apply` reports: the whole way, to the next version of one of two services. */
+async function measureUpgrade({ lab, app, filesystem }: Measured): Promise<number> {
+  await app.other();
+  const end = await lab.inGuest('upgrade', 'apply', 'shop', '--json');
+  const result: { outcome: string; downtime_ms: number | null } = JSON.parse(end.stdout);
+  if (end.code !== 0 || result.outcome !== 'success' || result.downtime_ms === null)
+    throw new Error(`the measured upgrade ended ${end.code}: ${end.stdout}${end.stderr}`);
+  const [kept] = await lab.snapshots.list('shop');
+  requireMethod(kept?.kind === 'readable' ? kept.manifest.sources : [], filesystem);
+  return result.downtime_ms;
 }
 
 /** The downtime that `snapshot create --quiesce` reports. */
-async function measureQuiesce(lab: GuestLab, filesystem: 'ext4' | 'btrfs'): Promise<number> {
+async function measureQuiesce({ lab, filesystem }: Measured): Promise<number> {
   const end = await lab.inGuest('snapshot', 'create', 'shop', '--quiesce', '--json');
   const result: { downtime_ms: number | null; snapshot: { sources: { method: string }[] } | null } = JSON.parse(
     end.stdout,
@@ -143,6 +154,23 @@ function requireMethod(sources: readonly { method: string }[], filesystem: 'ext4
   const method = filesystem === 'ext4' ? 'archive' : 'tree';
   if (sources.length === 2 && sources.every((source) => source.method === method)) return;
   throw new Error(`the measured snapshot was not taken as ${method}: ${JSON.stringify(sources)}`);
+}
+
+/** Two versions of the app, which differ by a label. `other`: its name leads to the other one from now on. */
+async function makeVersions(lab: GuestLab): Promise<{ other(): Promise<void> }> {
+  const folder = join(lab.root, 'images');
+  await mkdir(folder);
+  for (const version of [0, 1]) {
+    await writeFile(join(folder, 'Dockerfile'), `FROM felhom/busybox:test\nLABEL felhom.version=${version}\n`);
+    await lab.engine.docker('build', '--quiet', '--tag', `felhom/app:${version}`, folder);
+  }
+  let now = 1;
+  const other = async (): Promise<void> => {
+    now = 1 - now;
+    await lab.engine.docker('tag', `felhom/app:${now}`, 'felhom/app:current');
+  };
+  await other();
+  return { other };
 }
 
 /** The same start for every run: nothing of the run before, everything written. */
@@ -162,9 +190,9 @@ services:
       test: ["CMD-SHELL", "pg_isready -q -h 127.0.0.1 -U postgres"]
       interval: 1s
       retries: 30
-      start_period: 20s
+      start_period: 3s
   app:
-    image: felhom/busybox:test
+    image: felhom/app:current
     restart: unless-stopped
     depends_on: [db]
     command: ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $$!; done"]

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { UpgradeResult } from 'felhom-controller/commands/upgrade-result.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { type Lab, openLab } from '../lab/lab.ts';
@@ -157,8 +158,20 @@ wait $!
   it('goes back all the same where a person says so, to the data as it was', async () => {
     await ask('insert into rows values (9999)');
     const end = await lab.inGuest(['upgrade', 'rollback', 'pg', '--json']);
-    expect(JSON.parse(end.stdout)).toMatchObject({ outcome: 'rolled_back', error: null });
+    const result: UpgradeResult = JSON.parse(end.stdout);
+    expect(result).toMatchObject({ outcome: 'rolled_back', error: null });
     expect(await ask('select count(*), max(n) from rows')).toBe('5000|5000');
+    // What was written since is not lost: it is a snapshot, and not the one that counts as good.
+    const { stacks } = JSON.parse((await lab.inGuest(['snapshot', 'list', 'pg', '--json'])).stdout);
+    expect(stacks[0].snapshots).toContainEqual(
+      expect.objectContaining({ id: result.since_snapshot, last_good: false, sealed: true }),
+    );
+    const restored = ['snapshot', 'restore', 'pg', result.since_snapshot ?? ''];
+    await lab.engine.docker('compose', '-p', 'pg', 'stop');
+    expect((await lab.inGuest(restored)).code).toBe(0);
+    await lab.engine.docker('start', 'pg-db-1');
+    await waitUntil('the database answers', async () => await reached('select 1'));
+    expect(await ask('select count(*), max(n) from rows')).toBe('5001|9999');
   });
 });
 

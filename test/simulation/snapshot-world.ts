@@ -173,7 +173,8 @@ export async function simulateRestore(
   const { ports: own, snapshots, life } = processOf(at, point);
   const more = otherDebts.map((debt): OtherDebts => ({ ...nothingOwed, owed: async () => debt }));
   const ports = { ...own, otherDebts: [...(own.otherDebts ?? []), ...more] };
-  const options = { stack: 'shop', id: null, files: true, stop: new AbortController().signal };
+  const stop = new AbortController().signal;
+  const options = { stack: 'shop', id: null, files: true, bounds: at.world.bounds, stop };
   const work = restoreRun(ports, snapshots, options).then(
     (restored): RestoreOutcome => ({ kind: 'restored', restored }),
     (failure: Failure): RestoreOutcome => ({ kind: 'refused', failure }),

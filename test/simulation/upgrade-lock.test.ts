@@ -11,18 +11,22 @@ import { virtualClock } from './virtual-clock.ts';
 
 /* What an upgrade makes sure of before it writes what it owes. */
 
+const never = new AbortController().signal;
 let holder: RunHolder | null;
+let clock: ReturnType<typeof virtualClock>;
 let debts: ReturnType<typeof markerPlace<ReturnType<typeof upgradeDebt.parse>>>;
 let markers: ReturnType<typeof markerPlace<Marker>>;
 beforeEach(() => {
   markers = markerPlace(marker);
   holder = null;
+  clock = virtualClock();
   debts = markerPlace(upgradeDebt);
 });
 
 const underLock = async <T>(work: () => Promise<T>): Promise<T> =>
   await underRunLock(
     {
+      clock,
       debts: debts.open(),
       othersOwe: async (stack) => await isStackOwed({ markers: markers.open(), otherDebts: [] }, stack),
       system: { newRunId: () => 'run-1', bootId: async () => 'boot', isStopping: async () => false },
@@ -40,7 +44,7 @@ const underLock = async <T>(work: () => Promise<T>): Promise<T> =>
         endChildren: async () => undefined,
       },
     },
-    'shop',
+    { stack: 'shop', patienceMs: 10_000, stop: never },
     work,
   );
 
@@ -55,6 +59,21 @@ describe('whoever writes or erases the debt of an upgrade', () => {
     holder = { pid: 8, startTime: '1', what: 'backup', runId: 'run-0', deadlineMs: null };
     await expect(underLock(async () => 'done')).rejects.toMatchObject({ code: 'busy' });
     expect(holder).toMatchObject({ pid: 8 });
+    expect(clock.monotonicMs()).toBe(0);
+  });
+
+  it('waits for a recovery or a pass of reconcile, and is refused where that does not end', async () => {
+    holder = { pid: 8, startTime: '1', what: 'recover', runId: null, deadlineMs: null };
+    clock.after(3_000, () => {
+      holder = null;
+    });
+    expect(await clock.run(underLock(async () => clock.monotonicMs()))).toBe(3_000);
+    holder = { pid: 9, startTime: '1', what: 'recover', runId: null, deadlineMs: null };
+    await expect(clock.run(underLock(async () => 'done'))).rejects.toMatchObject({
+      code: 'busy',
+      message: expect.stringContaining('process 9, recover'),
+    });
+    expect(clock.monotonicMs()).toBe(13_000);
   });
 
   it.each(['unreadable', 'newer'] as const)(

@@ -24,7 +24,7 @@ const scenario = (found: UpgradeScenario | undefined): UpgradeScenario => {
 const worldOf = (found: UpgradeScenario | undefined): UpgradeWorld => makeUpgradeWorld(scenario(found));
 const imageOf = (world: UpgradeWorld): string => world.fake.state('shop-app-1')?.imageId ?? 'gone';
 const never = new AbortController().signal;
-const quiet = { stop: never, warn: () => undefined };
+const quiet = { discard: false, stop: never, warn: () => undefined };
 
 interface Machine {
   phase: string;

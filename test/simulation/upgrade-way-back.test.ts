@@ -31,7 +31,11 @@ const machineOf = (world: UpgradeWorld): Machine => JSON.parse(world.machineText
 const imageOf = (world: UpgradeWorld): string => world.fake.state(app)?.imageId ?? 'gone';
 const backByHand = async (world: UpgradeWorld, warnings: string[] = []) =>
   await live(world, null, async (ports) =>
-    rollBackByHand(ports, world.settings, stack, { stop: never, warn: (text) => void warnings.push(text) }),
+    rollBackByHand(ports, world.settings, stack, {
+      discard: false,
+      stop: never,
+      warn: (text) => void warnings.push(text),
+    }),
   );
 
 /** Everything that does not hold in the end, in words. */

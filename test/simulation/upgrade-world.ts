@@ -37,6 +37,7 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   knownBad: KnownBad[];
   alerts: Omit<Alert, 'acked_at'>[];
   snapshots: Map<string, Map<string, FakeVolume>>;
+  goodSnapshot: string | null;
   /** What every snapshot turns out to be: it cannot be read, or it cannot be put back. */
   damage: 'none' | 'read' | 'put back';
   settings: UpgradeSettings;
@@ -79,6 +80,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     knownBad: [],
     alerts: [],
     snapshots: new Map(),
+    goodSnapshot: null,
     damage: 'none' as const,
     settings: {
       bounds,
@@ -265,7 +267,7 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
   return {
     plan: async () => plan,
     prepare: async () => ({
-      keep: async () => {
+      keep: async ({ isGood }) => {
         for (const { name, status } of await own())
           if (status === 'running') world.violations.push(`the data was read while ${name} ran`);
         const id = `snapshot-${world.snapshots.size + 1}`;
@@ -280,6 +282,7 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
           // What a dead process has read is nobody's snapshot: only what is kept counts.
           for (const name of started) world.violations.push(`${name} was started while the data was read`);
           world.snapshots.set(id, copied);
+          if (isGood) world.goodSnapshot = id;
         });
         return { id };
       },

@@ -40,7 +40,7 @@ export const boundsSchema = z.strictObject({
   max_follow: bound(defaultBounds.maxFollowMs).describe("how long the host's job is followed after the apps are back"),
   proof_look: bound(defaultBounds.proofLookMs).describe('the quick look at what runs when the proof is seen'),
   lock_patience: bound(defaultBounds.lockPatienceMs).describe(
-    'how long a backup waits for a recovery or a pass of reconcile to end',
+    'how long a run waits for a recovery or a pass of reconcile to end',
   ),
   agent_connect: bound(5_000).describe('to a connection to the agent, TLS included'),
   agent_answer: bound(15_000).describe("to the end of the agent's answer, above what a long poll waits"),

@@ -20,9 +20,9 @@ export function stackData(snapshots: VolumeSnapshots): DataPort {
     prepare: async (stack) => {
       const prepared = await snapshots.prepare(stack);
       return {
-        keep: async (reason, signal) => {
+        keep: async ({ reason, signal, isGood }) => {
           const captured = await prepared.capture({ reason, signal, pushToDisk: true });
-          return { id: (await captured.keep()).id };
+          return { id: (await captured.keep({ isGood })).id };
         },
       };
     },

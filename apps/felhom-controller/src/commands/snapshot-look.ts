@@ -1,6 +1,7 @@
 import { formatBytes } from '@felhom/cli/quantity.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { loadConfig, locateConfig } from '../config.ts';
+import { quiesceBounds } from '../config-bounds.ts';
 import type { VolumeSnapshots } from '../volume-snapshots/ports.ts';
 import { openEngine } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
@@ -76,7 +77,8 @@ export async function snapshotPrune(context: CommandContext, stack: string, keep
   const end = await withSnapshots(context, loaded, async (ports, snapshots) => {
     const { holdingRunLock } = await import('../volume-snapshots/hold-lock.ts');
     const { requireNotBetween } = await import('../volume-snapshots/not-between.ts');
-    return await holdingRunLock(ports, async () => {
+    const bounds = quiesceBounds(loaded.config.bounds);
+    return await holdingRunLock(ports, { bounds, stop: new AbortController().signal }, async () => {
       await requireNotBetween(ports, stack);
       return await snapshots.prune(stack, keep ?? loaded.config.snapshots.keep);
     });

@@ -1,5 +1,6 @@
 import { watchSignals } from '@felhom/cli/signals.ts';
 import { loadConfig, locateConfig } from '../config.ts';
+import { quiesceBounds } from '../config-bounds.ts';
 import type { CommandContext } from './context.ts';
 import { withSnapshots } from './with-snapshots.ts';
 
@@ -15,7 +16,13 @@ export async function snapshotRestore(
   try {
     const restored = await withSnapshots(context, loaded, async (ports, snapshots) => {
       const { restoreRun } = await import('../volume-snapshots/restore-run.ts');
-      return await restoreRun(ports, snapshots, { stack, id, files, stop: signals.stop });
+      return await restoreRun(ports, snapshots, {
+        stack,
+        id,
+        files,
+        bounds: quiesceBounds(loaded.config.bounds),
+        stop: signals.stop,
+      });
     });
     reporter.result({ schema: 'felhom.snapshot-restore/1', stack, ...restored, error: null }, () =>
       [

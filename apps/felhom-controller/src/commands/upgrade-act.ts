@@ -156,21 +156,25 @@ function notStaged(stack: string): Failure {
 }
 
 /** `upgrade rollback STACK` */
-export async function upgradeRollback(context: CommandContext, stack: string): Promise<void> {
+export async function upgradeRollback(
+  context: CommandContext,
+  stack: string,
+  { discard }: { discard: boolean },
+): Promise<void> {
   await withUpgrade(context, async (work) => {
     await settleFirst(work);
     const { ports, settings, stop, warn } = work;
     const result = await inTurn(work, async () => {
       const previous = await previousVersion(ports, stack);
       context.reporter.say(
-        `${stack}: goes back to ${previous.old.map(({ image_ref }) => image_ref).join(', ')}; what was written since ${new Date(previous.activated_at_ms ?? 0).toISOString()} is given up`,
+        `${stack}: goes back to ${previous.old.map(({ image_ref }) => image_ref).join(', ')}; what was written since ${new Date(previous.activated_at_ms ?? 0).toISOString()} is ${discard ? 'given up' : 'kept as a snapshot'}`,
       );
-      const end = await rollBackByHand(ports, settings, stack, { stop, warn });
+      const end = await rollBackByHand(ports, settings, stack, { stop, warn, discard });
       const standing = await ports.machine(stack).read();
       const base = { ...emptyResult(stack), ...endOf(end), rungs: standing?.data.rungs ?? [] };
       // It is what was asked for.
       const error = end.outcome === 'rolled_back' && end.recovered ? null : base.error;
-      return { ...base, error, timeline: work.timeline, warnings: work.warnings };
+      return { ...base, error, since_snapshot: end.sinceId, timeline: work.timeline, warnings: work.warnings };
     });
     tell(context, result);
   });

@@ -26,6 +26,8 @@ export interface UpgradeResult {
   gates: Gate[];
   rungs: Rung[];
   not_rolled_back: { what: string; why: string }[];
+  /** Of a rollback by hand: the snapshot of what was written since the upgrade; null: there is none. */
+  since_snapshot: string | null;
   /** From the first stop to running again; null: nothing was stopped. */
   downtime_ms: number | null;
   owed: OwedContainer[];
@@ -43,6 +45,7 @@ export function emptyResult(stack: string): UpgradeResult {
     gates: [],
     rungs: [],
     not_rolled_back: [],
+    since_snapshot: null,
     downtime_ms: null,
     owed: [],
     timeline: [],
@@ -85,6 +88,7 @@ export function resultText(result: UpgradeResult): string {
   for (const { name, state, why } of result.gates.filter((gate) => gate.state !== 'open'))
     lines.push(row(state === 'forced' ? 'forced' : 'in the way', `${name}: ${why ?? ''}`));
   for (const { name, result: passed, detail } of result.rungs) lines.push(row(name, `${passed}: ${detail}`));
+  if (result.since_snapshot !== null) lines.push(row('written since', `kept as snapshot ${result.since_snapshot}`));
   if (result.downtime_ms !== null) lines.push(row('down for', formatElapsed(result.downtime_ms)));
   for (const { container, why } of result.owed) lines.push(row('DOWN', `${container} (${why})`));
   for (const warning of result.warnings) lines.push(row('note', warning));

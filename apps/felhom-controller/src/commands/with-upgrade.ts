@@ -4,6 +4,8 @@ import { watchSignals } from '@felhom/cli/signals.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { noAgent } from '../adapters/no-agent.ts';
 import { type LoadedConfig, loadConfig, locateConfig } from '../config.ts';
+import type { RecoverEnd } from '../quiesce/recover.ts';
+import { takeRunLock } from '../quiesce/take-run-lock.ts';
 import type { UpgradeEvent, UpgradePorts } from '../upgrade/ports.ts';
 import type { UpgradeSettings } from '../upgrade/run.ts';
 import { openUpgrade } from '../upgrade/wiring.ts';
@@ -76,16 +78,17 @@ function logEvent(log: Log, event: UpgradeEvent): void {
  * Before anything is begun: whatever an earlier run owes is settled, by the one recovery. @throws Failure `busy` while
  * another run is under way, and what keeps apps down; nothing was stopped by us.
  */
-export async function settleFirst({ context, loaded, stop }: UpgradeWork): Promise<void> {
+export async function settleFirst({ context, loaded, ports, settings, stop }: UpgradeWork): Promise<void> {
   const log = await context.openLog();
-  const end = await settleDebts({
-    context,
-    loaded,
-    log,
-    stop,
-    agent: noAgent('an upgrade needs none'),
-    forgive: null,
-  });
+  const agent = noAgent('an upgrade needs none');
+  const settle = async (): Promise<RecoverEnd> => settleDebts({ context, loaded, log, stop, agent, forgive: null });
+  let end = await settle();
+  if (end.outcome === 'held') {
+    const patienceMs = settings.quiesce.lockPatienceMs;
+    const lock = await takeRunLock(ports, { what: 'upgrade', runId: ports.system.newRunId(), patienceMs, stop });
+    await lock.release();
+    end = await settle();
+  }
   if (end.outcome === 'held') {
     throw new Failure('busy', {
       message: 'another run is under way; nothing was stopped',

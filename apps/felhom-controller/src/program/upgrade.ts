@@ -91,10 +91,11 @@ function addByHand(upgrade: Command, context: ContextOf): void {
     .command('rollback')
     .description('take the last upgrade back, with the data as it was before it')
     .argument('<stack>', 'Compose project')
+    .option('--discard', 'give up what was written since the upgrade')
     .addHelpText('after', rollbackHelp)
-    .action(async (stack: string) => {
+    .action(async (stack: string, { discard }: { discard?: boolean }) => {
       const { upgradeRollback } = await import('../commands/upgrade-act.ts');
-      await upgradeRollback(context(), stack);
+      await upgradeRollback(context(), stack, { discard: discard === true });
     });
   upgrade
     .command('allow')
@@ -143,7 +144,8 @@ Examples:
   felhom-controller upgrade apply --all --due --json`;
 
 const rollbackHelp = `
-What was written since the upgrade is given up. Only the last upgrade can be taken back.
+What was written since the upgrade is kept as a snapshot of its own ("snapshot list"), before anything of it is
+replaced; where there is no room for that, nothing is stopped. Only the last upgrade can be taken back.
 
 Examples:
   felhom-controller upgrade rollback nextcloud`;

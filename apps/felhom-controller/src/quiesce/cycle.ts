@@ -1,15 +1,15 @@
-import { Failure } from '@felhom/kernel/failure.ts';
 import { concludeRun, nothing } from './conclude.ts';
 import type { BackupEnd } from './end.ts';
 import { finish } from './finish.ts';
 import { openGate } from './gate.ts';
 import type { BackupOptions } from './options.ts';
-import type { LockAnswer, RunPorts, StartedGuard } from './ports.ts';
+import type { RunPorts, StartedGuard } from './ports.ts';
 import { quiesced } from './quiesced.ts';
 import type { RunResult } from './result.ts';
 import { newRun, noteBegin, openRunOf, type Run, words } from './run.ts';
 import { settleEarlier } from './settle.ts';
 import { asRecoverFailure } from './take-lock.ts';
+import { takeRunLock } from './take-run-lock.ts';
 
 /*
  * Invariants
@@ -24,38 +24,16 @@ export type { BackupOptions } from './options.ts';
 export async function runBackup(ports: RunPorts, options: BackupOptions): Promise<BackupEnd> {
   const id = ports.system.newRunId();
   const bootId = await ports.system.bootId();
-  const locked = await takeRunLock(ports, options, id);
-  if (locked.kind === 'busy') {
-    throw new Failure('busy', {
-      message: `another run is under way${locked.holder === null ? '' : ` (process ${locked.holder.pid}, ${locked.holder.what})`}; nothing was stopped`,
-      hint: 'Wait for it to end, or see what it does: felhom-controller status',
-    });
-  }
+  const { bounds, stop } = options;
+  const lock = await takeRunLock(ports, { what: 'backup', runId: id, patienceMs: bounds.lockPatienceMs, stop });
   try {
-    const run = newRun(ports, options, { id, bootId, lock: locked.lock });
+    const run = newRun(ports, options, { id, bootId, lock });
     await noteBegin(run);
     const end = await underLock(run);
     await noteEnd(run, end.result);
     return end;
   } finally {
-    await locked.lock.release();
-  }
-}
-
-const lookAgainMs = 50;
-
-/** A recovery or a pass of reconcile is waited for: an open gate is lost by a run that comes a moment later. */
-async function takeRunLock(
-  { lock, clock }: RunPorts,
-  { bounds, stop }: BackupOptions,
-  runId: string,
-): Promise<LockAnswer> {
-  const endMs = clock.monotonicMs() + bounds.lockPatienceMs;
-  for (;;) {
-    const answer = await lock.acquire('backup', runId);
-    if (answer.kind === 'held' || answer.holder?.what !== 'recover') return answer;
-    if (stop.aborted || clock.monotonicMs() >= endMs) return answer;
-    await clock.sleep(lookAgainMs, stop);
+    await lock.release();
   }
 }
 

@@ -4,6 +4,7 @@ import type { OwedContainer } from '../quiesce/result.ts';
 import type { Checked } from './check.ts';
 import type { UpgradeDebt } from './debt.ts';
 import { goForward } from './forward.ts';
+import { requireSinceKept } from './keep-since.ts';
 import { holdImages, tidyPins } from './pins.ts';
 import type { PreparedData, UpgradePorts } from './ports.ts';
 import { promiseOf } from './promise.ts';
@@ -18,6 +19,11 @@ export interface ActivateRequest {
   rollbackAfter: number;
   stop: AbortSignal;
   warn: (text: string) => void;
+}
+
+export interface TakeBackRequest extends Omit<ActivateRequest, 'rollbackAfter'> {
+  /** What was written since the upgrade is given up; otherwise it is kept as a snapshot. */
+  discard: boolean;
 }
 
 export interface ActivateEnd {
@@ -36,7 +42,9 @@ export async function activate(
   checked: Checked,
   request: ActivateRequest,
 ): Promise<ActivateEnd> {
-  return await underRunLock(ports, checked.look.stack, async (lock, runId) => {
+  const { stack } = checked.look;
+  const patienceMs = settings.quiesce.lockPatienceMs;
+  return await underRunLock(ports, { stack, patienceMs, stop: request.stop }, async (lock, runId) => {
     const look = await asItIsNow(ports, checked.look);
     return await underLock(ports, settings, { ...checked, look }, { ...request, runId, lock });
   });
@@ -93,15 +101,15 @@ async function underLock(
   if (end.outcome !== 'owed' && end.outcome !== 'left_to_boot') {
     guard.disarm();
     // A snapshot that was found damaged is not given the hashes of what it is now.
-    await tidyUp(transaction, { seal: end.outcome !== 'kept' });
+    await tidyUp(transaction, end.outcome === 'kept' ? null : transaction.debt.snapshot_id);
   }
   return end;
 }
 
 /** What may wait until the apps run: it is made good by the next upgrade where it fails. */
-async function tidyUp({ ports, debt, warn }: Transaction, { seal }: { seal: boolean }): Promise<void> {
+async function tidyUp({ ports, debt, warn }: Transaction, snapshot: string | null): Promise<void> {
   try {
-    if (seal && debt.snapshot_id !== null) await ports.data.seal(debt.stack, debt.snapshot_id);
+    if (snapshot !== null) await ports.data.seal(debt.stack, snapshot);
     await tidyPins(ports, debt.stack);
   } catch (error) {
     warn(`not everything could be tidied up: ${asFailure(error).message}`);
@@ -129,14 +137,17 @@ export async function takeBackUnderLock(
   ports: UpgradePorts,
   settings: UpgradeSettings,
   previous: UpgradeDebt,
-  { stop, warn, begin }: Omit<ActivateRequest, 'rollbackAfter'> & { begin: () => Promise<void> },
-): Promise<ActivateEnd> {
-  return await underRunLock(ports, previous.stack, async (lock, runId) => {
+  { stop, warn, discard, begin }: TakeBackRequest & { begin: () => Promise<void> },
+): Promise<ActivateEnd & { sinceId: string | null }> {
+  const patienceMs = settings.quiesce.lockPatienceMs;
+  return await underRunLock(ports, { stack: previous.stack, patienceMs, stop }, async (lock, runId) => {
     const debt = {
       ...previous,
       run_id: runId,
       reason: 'a person took it back',
       asked: 'back' as const,
+      keep_since: !discard,
+      since_id: null,
       data_restored: false,
       old_made: false,
       written_at_ms: ports.clock.nowMs(),
@@ -144,13 +155,18 @@ export async function takeBackUnderLock(
     const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
     const wayBack = await findWayBack(transaction);
     if (wayBack.kind === 'lost') throw noWayBack(debt.stack, wayBack.failure);
+    await requireSinceKept(transaction);
     await begin();
     const guard = await startGuard(ports, warn);
     guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
     await owe(transaction, {});
     const end = await back(transaction, new Failure('rolled_back', { message: debt.reason, hint: '' }), wayBack);
-    if (end.outcome !== 'owed') guard.disarm();
-    return end;
+    const sinceId = transaction.debt.since_id;
+    if (end.outcome !== 'owed') {
+      guard.disarm();
+      await tidyUp(transaction, sinceId);
+    }
+    return { ...end, sinceId };
   });
 }
 

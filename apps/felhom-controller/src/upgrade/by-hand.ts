@@ -1,5 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
-import { type ActivateEnd, type ActivateRequest, takeBackUnderLock } from './activate.ts';
+import { type ActivateEnd, type TakeBackRequest, takeBackUnderLock } from './activate.ts';
 import { commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
 import { climb, type Expected, type LadderEnd } from './ladder.ts';
@@ -22,13 +22,16 @@ export async function previousVersion(ports: UpgradePorts, stack: string): Promi
   });
 }
 
-/** A person takes the last upgrade back, with the data as it was before it: by the same code as every rollback. */
+/**
+ * A person takes the last upgrade back, with the data as it was before it: by the same code as every rollback. `sinceId`: the
+ * snapshot of what was written since.
+ */
 export async function rollBackByHand(
   ports: UpgradePorts,
   settings: UpgradeSettings,
   stack: string,
-  request: Omit<ActivateRequest, 'rollbackAfter'>,
-): Promise<ActivateEnd> {
+  request: TakeBackRequest,
+): Promise<ActivateEnd & { sinceId: string | null }> {
   const previous = await previousVersion(ports, stack);
   const machine = ports.machine(stack);
   const begin = async (): Promise<void> => {
@@ -40,12 +43,7 @@ export async function rollBackByHand(
     await machine.stepFrom('checking', 'staged');
     await machine.stepFrom('staged', 'activated');
   };
-  const end = await takeBackUnderLock(ports, settings, { ...previous, phase: 'activated' }, { ...request, begin });
-  if (end.outcome === 'rolled_back') {
-    const good = await ports.memory.lastGood(stack);
-    if (good !== null) await ports.memory.saveLastGood({ ...good, previous: null });
-  }
-  return end;
+  return await takeBackUnderLock(ports, settings, { ...previous, phase: 'activated' }, { ...request, begin });
 }
 
 function notes(before: UpgradeNotes | undefined, previous: UpgradeDebt): UpgradeNotes {
@@ -71,7 +69,8 @@ export async function checkHealth(
 ): Promise<LadderEnd & { committed: boolean }> {
   const now = await ports.machine(stack).read();
   if (now?.phase === 'verifying' && now.data.waits_for_person) {
-    return await underRunLock(ports, stack, async (lock) => {
+    const patienceMs = settings.quiesce.lockPatienceMs;
+    return await underRunLock(ports, { stack, patienceMs, stop }, async (lock) => {
       const debt = await previousVersion(ports, stack);
       const transaction: Transaction = { ports, settings, lock, debt, stop, warn };
       const end = await climbNew(transaction);

@@ -81,6 +81,10 @@ export const upgradeDebt = z.object({
   rollback_after: z.number().int().min(1),
   /** The data as it was; null: not taken yet, or (`data: none`) not to be had. */
   snapshot_id: text.nullable(),
+  /** What was written since the upgrade is to be kept before the data is replaced: it has lived on. */
+  keep_since: z.boolean().default(false),
+  /** The snapshot that holds it. */
+  since_id: text.nullable().default(null),
   /** It is back in its place: what the old version has written since is not to be lost. */
   data_restored: z.boolean().default(false),
   /** The old version was made, and not all of it runs yet: what runs is not taken down for another try. */

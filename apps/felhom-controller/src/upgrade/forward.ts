@@ -53,7 +53,7 @@ async function stopOld(transaction: Transaction): Promise<void> {
 
 async function keepData(transaction: Transaction, data: PreparedData): Promise<void> {
   const { debt, stop } = transaction;
-  const kept = await data.keep(`upgrade ${debt.run_id}`, stop);
+  const kept = await data.keep({ reason: `upgrade ${debt.run_id}`, signal: stop, isGood: true });
   endIfAsked(transaction);
   await owe(transaction, { snapshot_id: kept.id });
   tell(transaction, 'kept');

@@ -111,8 +111,8 @@ export interface VerifiedData {
 }
 
 export interface PreparedData {
-  /** The stack is seen to be down. Complete and durable when it resolves. */
-  keep(reason: string, signal: AbortSignal): Promise<{ id: string }>;
+  /** The stack is seen to be down. Complete and durable when it resolves. `isGood`: the last good data is this from now on. */
+  keep(request: { reason: string; signal: AbortSignal; isGood: boolean }): Promise<{ id: string }>;
 }
 
 export interface DataPlan {

@@ -55,6 +55,8 @@ export function promiseOf(input: PromiseInput): UpgradeDebt {
     target: { key: plan.target.key, images: newImages(look, plan) },
     rollback_after: input.rollbackAfter,
     snapshot_id: null,
+    keep_since: false,
+    since_id: null,
     data_restored: false,
     old_made: false,
     reserved: input.reserved,

@@ -1,16 +1,15 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { Transaction } from './run.ts';
+import { stopStack } from './stop-stack.ts';
 
 /** Everything of the project, gracefully: what it writes outside of its own data is not rolled back. */
-export async function removeAll({ ports: { engine }, debt, settings: { quiesce } }: Transaction): Promise<void> {
-  const own = (await engine.list()).filter(({ project }) => project === debt.stack);
-  await Promise.all(
-    own.map(async ({ id, stopTimeoutSeconds }) => {
-      const graceMs = Math.max(0, stopTimeoutSeconds ?? 10) * 1_000;
-      await engine.setRestartPolicy(id, { name: 'no', retries: 0 });
-      await engine.stop(id, { boundMs: graceMs + quiesce.stopMarginMs });
-    }),
-  );
+export async function removeAll(transaction: Transaction): Promise<void> {
+  const {
+    ports: { engine },
+    debt,
+    settings: { quiesce },
+  } = transaction;
+  const own = await stopStack(transaction);
   for (const { id } of own) await engine.remove(id, { boundMs: quiesce.startMs });
   const left = (await engine.list()).filter(({ project }) => project === debt.stack);
   if (left.length === 0) return;

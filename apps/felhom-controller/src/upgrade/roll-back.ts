@@ -4,6 +4,7 @@ import type { ProjectFiles, StackEngine } from '../engine/stack-engine.ts';
 import { beginBack } from './begin-back.ts';
 import type { OldService } from './debt.ts';
 import { foreignContainers } from './foreign.ts';
+import { keepSince } from './keep-since.ts';
 import { climb, type LadderEnd } from './ladder.ts';
 import type { VerifiedData } from './ports.ts';
 import { removeAll } from './remove-all.ts';
@@ -21,6 +22,7 @@ import { findWayBack, isForLater, type WayBack } from './way-back.ts';
  * - The data is back before anything of the old version is made: no container ever initialises a fresh one. Once it is
  *   back it is not put back again: what the old version has written since is its own.
  * - Nothing is removed before the way back was found whole. Where it turns out not to be after all, the new version stays.
+ * - Data that has lived on becomes a snapshot of its own before it is replaced.
  * - Images are taken by id: a name may have moved, or be gone.
  * - The debt goes last: after the alert, and after the target was remembered as bad.
  */
@@ -37,6 +39,8 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
   if (transaction.debt.phase !== 'rolling_back') await beginBack(transaction, why);
   tell(transaction, 'rolling back');
   const { ports, debt } = transaction;
+  const unkept = await keepSince(transaction);
+  if (unkept !== null) return await stayNew(transaction, why, unkept);
   await removeAll(transaction);
   await ports.files.release(debt.reserved);
   if (wayBack.data !== null) {
@@ -57,7 +61,7 @@ async function forgetWhatIsNotSoAnyMore(transaction: Transaction): Promise<void>
   if (debt.activated_at_ms !== null && !debt.data_restored && !debt.old_made) return;
   if ((await foreignContainers(ports, debt)).length === 0) return;
   const activatedAtMs = debt.activated_at_ms ?? ports.clock.nowMs();
-  await owe(transaction, { data_restored: false, old_made: false, activated_at_ms: activatedAtMs });
+  await owe(transaction, { data_restored: false, old_made: false, activated_at_ms: activatedAtMs, since_id: null });
 }
 
 /** Nothing of the new version is left, and the data is back. What runs already goes on. */
@@ -151,6 +155,7 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
     const owed = down.map(({ name }) => ({ stack: debt.stack, container: name, why: end.why ?? 'it does not run' }));
     return { outcome: 'owed', started, owed, recovered: false, rungs: end.rungs, failure };
   }
+  if (debt.asked === 'back') await forgetPrevious(transaction);
   await tellPeople(transaction, why, end);
   await record(transaction, async (machine) => {
     const now = await machine.read();
@@ -194,6 +199,12 @@ async function climbOld({ ports, debt, settings }: Transaction): Promise<LadderE
     folders: await foldersOf(ports, debt.stack),
     stop: new AbortController().signal,
   });
+}
+
+/** It has been taken back: a second time would put the same data over what the old version writes from now on. */
+async function forgetPrevious({ ports: { memory }, debt }: Transaction): Promise<void> {
+  const good = await memory.lastGood(debt.stack);
+  if (good !== null) await memory.saveLastGood({ ...good, previous: null });
 }
 
 async function tellPeople({ ports, debt }: Transaction, why: string, end: LadderEnd): Promise<void> {

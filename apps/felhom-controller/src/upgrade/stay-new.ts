@@ -47,15 +47,15 @@ async function makeNewAgain(transaction: Transaction): Promise<void> {
   const hasBegun = debt.phase === 'rolling_back';
   if (hasBegun) {
     await removeAll(transaction);
-    // From here on it may change its data again.
-    const activatedAtMs = debt.activated_at_ms ?? ports.clock.nowMs();
-    await owe(transaction, { data_restored: false, activated_at_ms: activatedAtMs });
+    // From here on it may change its data again. Where the debt says so already, a full disk keeps nothing from running.
+    if (debt.data_restored || debt.activated_at_ms === null)
+      await owe(transaction, { data_restored: false, activated_at_ms: debt.activated_at_ms ?? ports.clock.nowMs() });
     await replaceFiles(transaction, { wanted: debt.new_files, found: debt.old_files });
     await makeStandIns(transaction);
   }
   await ports.files.release(debt.reserved);
   await bringUpNew(transaction);
-  await owe(transaction, { phase: 'verifying' });
+  await owe(transaction, { phase: 'verifying', since_id: null });
   await record(transaction, async (machine) => {
     if ((await machine.read())?.phase === 'staged') await machine.stepFrom('staged', 'activated');
     if ((await machine.read())?.phase === 'activated') await machine.stepFrom('activated', 'verifying');

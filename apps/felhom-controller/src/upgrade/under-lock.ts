@@ -1,6 +1,7 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { HeldLock } from '../quiesce/ports.ts';
+import { takeRunLock } from '../quiesce/take-run-lock.ts';
 import type { UpgradePorts } from './ports.ts';
 import type { StackLook } from './upgrade-plan.ts';
 
@@ -10,20 +11,19 @@ import type { StackLook } from './upgrade-plan.ts';
  * killed backup has left down would be taken for one that a person switched off. @throws Failure `busy`; nothing was stopped.
  */
 export async function underRunLock<T>(
-  { lock, system, debts, othersOwe }: Pick<UpgradePorts, 'lock' | 'system' | 'debts' | 'othersOwe'>,
-  stack: string,
+  ports: Pick<UpgradePorts, 'lock' | 'clock' | 'system' | 'debts' | 'othersOwe'>,
+  { stack, patienceMs, stop }: { stack: string; patienceMs: number; stop: AbortSignal },
   work: (held: HeldLock, runId: string) => Promise<T>,
 ): Promise<T> {
-  const runId = system.newRunId();
-  const locked = await lock.acquire('upgrade', runId);
-  if (locked.kind === 'busy') throw busy(locked.holder);
+  const runId = ports.system.newRunId();
+  const lock = await takeRunLock(ports, { what: 'upgrade', runId, patienceMs, stop });
   try {
-    if ((await debts.read()).kind !== 'absent') throw owed('another upgrade was cut off and is not settled yet');
-    if (await othersOwe(stack))
+    if ((await ports.debts.read()).kind !== 'absent') throw owed('another upgrade was cut off and is not settled yet');
+    if (await ports.othersOwe(stack))
       throw owed(`a run that stopped ${stack} was cut off, and its apps are not all back yet`);
-    return await work(locked.lock, runId);
+    return await work(lock, runId);
   } finally {
-    await locked.lock.release();
+    await lock.release();
   }
 }
 
@@ -38,13 +38,6 @@ export async function asItIsNow({ engine }: { engine: Pick<Engine, 'list'> }, lo
   throw new Failure('busy', {
     message: `somebody has changed the containers of ${look.stack} since they were looked at; nothing was stopped`,
     hint: 'Run the same command again.',
-  });
-}
-
-function busy(holder: { pid: number; what: string } | null): Failure {
-  return new Failure('busy', {
-    message: `another run is under way${holder === null ? '' : ` (process ${holder.pid}, ${holder.what})`}; nothing was stopped`,
-    hint: 'Wait for it to end, or see what it does: felhom-controller status',
   });
 }
 

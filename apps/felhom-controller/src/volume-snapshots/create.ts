@@ -57,7 +57,7 @@ export async function createSnapshot(
   snapshots: VolumeSnapshots,
   options: CreateOptions,
 ): Promise<CreateEnd> {
-  return await holdingRunLock(ports, async (lock, id) => {
+  return await holdingRunLock(ports, options, async (lock, id) => {
     const run = newRun(ports, runOptions(options), { id, bootId: await ports.system.bootId(), lock });
     const end = (partial: Partial<CreateEnd>): CreateEnd => ({
       outcome: 'failed',

@@ -132,8 +132,8 @@ export interface Prepared {
 
 /** Data that was read while the stack was down; nobody can see it yet. */
 export interface Captured {
-  /** Complete and durable when it resolves, and `last-good` names it. */
-  keep(): Promise<Snapshot>;
+  /** Complete and durable when it resolves, and `last-good` names it, unless it is said not to be good. */
+  keep(options?: { isGood: boolean }): Promise<Snapshot>;
   /** Removes what was read. */
   drop(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import { Failure } from '@felhom/kernel/failure.ts';
+import type { QuiesceBounds } from '../quiesce/bounds.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
 import { startGuard } from '../quiesce/start-guard.ts';
 import { holdingRunLock } from './hold-lock.ts';
@@ -11,6 +12,7 @@ export interface RestoreRunOptions {
   /** Null: the last good one. */
   id: string | null;
   files: boolean;
+  bounds: QuiesceBounds;
   stop: AbortSignal;
 }
 
@@ -23,9 +25,9 @@ const guardMs = 24 * 3_600_000;
 export async function restoreRun(
   ports: RunPorts,
   snapshots: VolumeSnapshots,
-  { stack, id, files, stop }: RestoreRunOptions,
+  { stack, id, files, bounds, stop }: RestoreRunOptions,
 ): Promise<Restored> {
-  return await holdingRunLock(ports, async (lock) => {
+  return await holdingRunLock(ports, { bounds, stop }, async (lock) => {
     await requireNothingOwed(ports, stack);
     const wanted = id ?? (await snapshots.lastGood(stack));
     if (wanted === null) {

@@ -35,10 +35,10 @@ export function openVolumeSnapshots(ports: SnapshotPorts, options: SnapshotOptio
         capture: async (request): Promise<Captured> => {
           const { folder, manifest } = await captureSources(ports, catalog, planned, request);
           return {
-            keep: async () => {
+            keep: async ({ isGood } = { isGood: true }) => {
               await catalog.publish(stack, folder, manifest);
-              await catalog.markLastGood(stack, manifest.id);
-              return { id: manifest.id, manifest, isLastGood: true };
+              if (isGood) await catalog.markLastGood(stack, manifest.id);
+              return { id: manifest.id, manifest, isLastGood: isGood };
             },
             drop: async () => await disk.remove(folder),
           };
