@@ -1,5 +1,5 @@
 import { Failure, failures } from '@felhom/kernel/failure.ts';
-import { type Declared, declaredAt, declaredAttention } from '../status/declared.ts';
+import { type Declared, declaredAttention } from '../status/declared.ts';
 import { type Glance, type GuestGlance, glanceAt, type JobGlance } from '../status/glance.ts';
 import { defaultConfigFile, guestsAt, type Places, quickPlaces } from '../status/places.ts';
 import { type ReconcileGlance, reconcileAttention } from '../status/reconcile-glance.ts';
@@ -111,10 +111,8 @@ async function describe(places: Places, glance: Glance, more: readonly Attention
     return { vmid, has_token: hasToken, generation: known?.generation ?? 0, refused: known?.refused ?? null };
   });
   const newest = vmids.flatMap((vmid) => glance.jobs.findLast((job) => job.vmid === vmid && !job.open) ?? []);
-  const damage = await Promise.all(
-    [...new Set(glance.damaged)].map(async (name) => await describeDamage(places, name)),
-  );
-  const declared = declaredAt(places.state);
+  const damage = await Promise.all(glance.damaged.map(async (name) => await describeDamage(places, name)));
+  const { declared } = glance;
   const attention = [
     ...more,
     ...(declared === null ? [] : declaredAttention(declared, Date.now())),

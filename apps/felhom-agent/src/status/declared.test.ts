@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Kept, keptDocumentFile, keptDocumentPath } from '../desired/kept-document.ts';
 import { declaredAt, declaredAttention } from './declared.ts';
+import { stateReading } from './state-reading.ts';
 
 let state: string;
 beforeEach(() => {
@@ -31,7 +32,7 @@ const early = Date.parse('2026-11-26T00:00:00Z');
 describe('status', () => {
   it('names the document in force and its trouble as its writer left them', async () => {
     await keptDocumentFile(state).write(kept);
-    const declared = declaredAt(state);
+    const declared = declaredAt(stateReading(state));
     expect(declared).toEqual({
       url: 'https://config.example/pve1.json',
       serial: 17,
@@ -49,7 +50,7 @@ describe('status', () => {
 
   it('wants a look when the document is past its time, and none when all is well', async () => {
     await keptDocumentFile(state).write({ ...kept, trouble: null });
-    const declared = declaredAt(state);
+    const declared = declaredAt(stateReading(state));
     if (declared === null) throw new Error('nothing is declared');
     expect(declaredAttention(declared, early)).toEqual([]);
     expect(declaredAttention(declared, Date.parse('2027-01-01T00:00:00Z'))).toMatchObject([
@@ -59,15 +60,15 @@ describe('status', () => {
 
   it('says so when no document was ever had', async () => {
     await keptDocumentFile(state).write({ ...kept, document: null });
-    const declared = declaredAt(state);
+    const declared = declaredAt(stateReading(state));
     expect(declared === null ? null : declaredAttention(declared, early)).toMatchObject([
       { message: expect.stringContaining('none is in force, and guests stay as they are') },
     ]);
   });
 
   it('has nothing to say where no document is kept, or a damaged file', () => {
-    expect(declaredAt(state)).toBeNull();
+    expect(declaredAt(stateReading(state))).toBeNull();
     writeFileSync(keptDocumentPath(state), '{"version":1,"value":{"docu');
-    expect(declaredAt(state)).toBeNull();
+    expect(declaredAt(stateReading(state))).toBeNull();
   });
 });

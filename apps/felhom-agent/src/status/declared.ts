@@ -1,6 +1,6 @@
-import { textOf } from './quick-files.ts';
+import { fields, type StateReading, word } from './state-reading.ts';
 
-/** The signed document in force and what is wrong with its server, read without schemas as everything of `status`. */
+/** The signed document in force and what is wrong with its server, as everything of `status` is read. */
 export interface Declared {
   url: string | null;
   /** null: none is in force. */
@@ -10,11 +10,9 @@ export interface Declared {
   trouble: { since: string | null; reason: string | null; message: string } | null;
 }
 
-type Fields = Record<string, unknown>;
-
-/** null where what is declared lies in files, or the file is damaged: who follows the document says so loudly. */
-export function declaredAt(stateDir: string): Declared | null {
-  const value = fields(fields(parse(textOf(`${stateDir}/declared.json`)))['value']);
+/** null where what is declared lies in files, or the file is damaged. */
+export function declaredAt(reading: StateReading): Declared | null {
+  const value = reading.value('declared.json');
   if (value['document'] === undefined) return null;
   const { url, serial, accepted_at: acceptedAt, expires } = fields(value['document']);
   const { since, reason, message } = fields(value['trouble']);
@@ -40,20 +38,4 @@ export function declaredAttention(
   if (expires !== null && Date.parse(expires) <= nowMs)
     found.push(`the signed document of the guests expired at ${expires}, and no newer one came; ${rest}`);
   return found.map((message) => ({ message, hint: 'felhom-agent desired show' }));
-}
-
-function parse(text: string | undefined): unknown {
-  try {
-    return JSON.parse(text ?? 'null');
-  } catch {
-    return null; // Damaged: said above.
-  }
-}
-
-function fields(value: unknown): Fields {
-  return typeof value === 'object' && value !== null ? { ...value } : {};
-}
-
-function word(value: unknown): string | null {
-  return typeof value === 'string' ? value : null;
 }

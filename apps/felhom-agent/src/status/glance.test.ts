@@ -2,6 +2,7 @@ import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openJournal } from '@felhom/durable/journal.ts';
+import { toLine } from '@felhom/durable/journal-format.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isOpen, type JobRecord, jobRecord, newJob, replay } from '../backup/job.ts';
 import { gradeOf } from '../backup/notes.ts';
@@ -100,6 +101,7 @@ describe('a glance at the state', () => {
       ],
       alerts: [{ message: 'm', hint: 'h' }],
       jobs: [],
+      declared: null,
       damaged: [],
     });
   });
@@ -124,7 +126,13 @@ describe('a glance at the state', () => {
     await writeFile(join(folder, 'guests.json'), '{"version":1,"value":{"gue');
     await writeFile(join(folder, 'alerts.json'), '{"version":9,"sequence":0,"value":{}}');
     await writeFile(join(folder, 'journal.jsonl'), '12 00000000 {"kind":\nnonsense\n');
-    expect(new Set(glanceAt(folder).damaged)).toEqual(new Set(['guests.json', 'alerts.json', 'journal.jsonl']));
+    await writeFile(join(folder, 'declared.json'), '{"version":1,"value":{"docu');
+    expect(new Set(glanceAt(folder).damaged)).toEqual(
+      new Set(['guests.json', 'alerts.json', 'journal.jsonl', 'declared.json']),
+    );
+    expect(await damageOf(folder, 'declared.json')).toMatchObject([
+      { message: expect.stringContaining('cannot be read') },
+    ]);
     expect(await damageOf(folder, 'guests.json')).toMatchObject([
       { message: expect.stringContaining('cannot be read') },
     ]);
@@ -132,6 +140,19 @@ describe('a glance at the state', () => {
       { message: expect.stringContaining('newer version (9)') },
     ]);
     expect(await damageOf(folder, 'journal.jsonl')).toMatchObject([{ message: expect.stringContaining('damaged') }]);
+  });
+});
+
+describe('a journal with one byte that was flipped', () => {
+  it.each(['journal.jsonl', 'actions.jsonl'])('is damaged, although every line of it is JSON: %s', async (name) => {
+    const record = toLine({ kind: 'changed', job_id: 'a', at, set: { phase: 'done' } }).toString('utf8');
+    const flipped = record.replace('done', 'dong');
+    await writeFile(join(folder, name), `${record}${record}`);
+    expect(glanceAt(folder).damaged).toEqual([]);
+    await writeFile(join(folder, name), `${record}${flipped}${record}`);
+    expect(glanceAt(folder).damaged).toEqual([name]);
+    const told = (await damageOf(folder, name)).map(({ message }) => message);
+    expect(told.join('\n')).toContain('what was recorded there is lost');
   });
 });
 

@@ -1,10 +1,8 @@
-import { textOf } from './quick-files.ts';
+import { type Declared, declaredAt } from './declared.ts';
 import { type ReconcileGlance, reconcileAt } from './reconcile-glance.ts';
+import { type Fields, fields, list, type StateReading, stateReading, word } from './state-reading.ts';
 
-/**
- * A glance at the state folder, without the schemas that a writer needs: fields of another kind than
- * expected count as absent. What is damaged is not judged here: `damaged` tells to read it properly.
- */
+/** A glance at the state folder. What is damaged is not judged here: `damaged` tells to read it properly. */
 export interface Glance {
   serving: { url: string | null; fingerprint: string | null };
   guests: GuestGlance[];
@@ -15,6 +13,8 @@ export interface Glance {
   /** Signed operations that nobody saw the end of yet. */
   openOperations: number;
   reconcile: ReconcileGlance;
+  /** The signed document in force; null where none is kept. */
+  declared: Declared | null;
   damaged: string[];
 }
 
@@ -39,44 +39,31 @@ export interface JobGlance {
   error: { message: string; hint: string } | null;
 }
 
-type Fields = Record<string, unknown>;
-
 export function glanceAt(stateDir: string): Glance {
-  const damaged: string[] = [];
-  const value = (name: string): Fields => {
-    const text = textOf(`${stateDir}/${name}`);
-    if (text === undefined) return {};
-    const file = parse(text);
-    if (file === null || file['version'] !== 1) damaged.push(name);
-    return file === null || file['version'] !== 1 ? {} : fields(file['value']);
-  };
-  const serving = value('serving.json');
-  const operations = value('operations.json');
-  return {
+  const reading = stateReading(stateDir);
+  const serving = reading.value('serving.json');
+  const operations = reading.value('operations.json');
+  const glance = {
     serving: { url: word(serving['url']), fingerprint: word(serving['fingerprint']) },
-    guests: list(value('guests.json')['guests']).map(toGuest),
-    alerts: list(value('alerts.json')['alerts']).map(({ message, hint }) => ({
+    guests: list(reading.value('guests.json')['guests']).map(toGuest),
+    alerts: list(reading.value('alerts.json')['alerts']).map(({ message, hint }) => ({
       message: word(message) ?? '',
       hint: word(hint) ?? '',
     })),
     agentId: word(operations['agent_id']),
     openOperations: list(operations['operations']).filter((each) => each['outcome'] === null).length,
-    reconcile: reconcileAt(stateDir, value, damaged),
-    jobs: readJobs(textOf(`${stateDir}/journal.jsonl`) ?? '', damaged),
-    damaged,
+    reconcile: reconcileAt(reading),
+    declared: declaredAt(reading),
+    jobs: jobsAt(reading),
   };
+  return { ...glance, damaged: [...reading.damaged] };
 }
 
-/** The jobs of a journal's lines (`LENGTH CRC JSON`), the newest value of each field counting. */
-function readJobs(text: string, damaged: string[]): JobGlance[] {
+/** The newest value of each field counts. */
+function jobsAt(reading: StateReading): JobGlance[] {
   const jobs = new Map<string, Fields>();
-  const lines = text.split('\n');
-  // What follows the last newline is an append under way, or torn: no record either way.
-  lines.pop();
-  for (const line of lines) {
-    const record = parse(line.slice(line.indexOf(' ', line.indexOf(' ') + 1) + 1));
-    if (record === null) damaged.push('journal.jsonl');
-    else if (record['kind'] === 'opened') jobs.set(String(fields(record['job'])['job_id']), fields(record['job']));
+  for (const record of reading.records('journal.jsonl')) {
+    if (record['kind'] === 'opened') jobs.set(String(fields(record['job'])['job_id']), fields(record['job']));
     else {
       const id = String(record['job_id']);
       const job = jobs.get(id);
@@ -124,30 +111,4 @@ function toJob(job: Fields): JobGlance {
         ? null
         : { message: word(error['message']) ?? '', hint: word(error['hint']) ?? '' },
   };
-}
-
-function parse(text: string): Fields | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isFields(value) ? value : null;
-  } catch {
-    // Not JSON: the caller counts it as damaged.
-    return null;
-  }
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function fields(value: unknown): Fields {
-  return isFields(value) ? value : {};
-}
-
-function list(value: unknown): Fields[] {
-  return Array.isArray(value) ? value.filter(isFields) : [];
-}
-
-function word(value: unknown): string | null {
-  return typeof value === 'string' ? value : null;
 }

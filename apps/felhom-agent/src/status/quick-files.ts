@@ -16,8 +16,13 @@ export function namesIn(folder: string): string[] {
 
 /** A file's text; undefined where there is no such file. @throws what keeps us from reading. */
 export function textOf(path: string): string | undefined {
+  return bytesOf(path)?.toString('utf8');
+}
+
+/** The same, as bytes. */
+export function bytesOf(path: string): Buffer | undefined {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;

@@ -1,6 +1,6 @@
-import { textOf } from './quick-files.ts';
+import { type Fields, list, type StateReading, word } from './state-reading.ts';
 
-/** What the newest pass of reconcile left, and what nobody saw the end of; read without schemas, as glance.ts does. */
+/** What the newest pass of reconcile left, and what nobody saw the end of; as glance.ts reads it. */
 export interface ReconcileGlance {
   /** null: there was no pass yet. */
   last: { ended_at: string; outcome: string; declared: number; apart: GuestApart[] } | null;
@@ -17,35 +17,26 @@ export interface GuestApart {
   since: string;
 }
 
-type Fields = Record<string, unknown>;
-
-/** `value` reads a versioned state file; what cannot be read is named in `damaged`. */
-export function reconcileAt(stateDir: string, value: (name: string) => Fields, damaged: string[]): ReconcileGlance {
-  const last = value('reconcile.json');
-  const ended = last['ended_at'];
+export function reconcileAt(reading: StateReading): ReconcileGlance {
+  const last = reading.value('reconcile.json');
+  const ended = word(last['ended_at']);
   return {
     last:
-      typeof ended === 'string'
-        ? {
+      ended === null
+        ? null
+        : {
             ended_at: ended,
             outcome: String(last['outcome']),
             declared: Number(last['declared'] ?? 0),
-            apart: Array.isArray(last['guests']) ? last['guests'].filter(isFields).map(toApart) : [],
-          }
-        : null,
-    open: openActions(textOf(`${stateDir}/actions.jsonl`) ?? '', damaged),
+            apart: list(last['guests']).map(toApart),
+          },
+    open: openActions(reading.records('actions.jsonl')),
   };
 }
 
-function openActions(text: string, damaged: string[]): ReconcileGlance['open'] {
+function openActions(records: readonly Fields[]): ReconcileGlance['open'] {
   const open = new Map<string, ReconcileGlance['open'][number]>();
-  // What follows the last newline is an append under way, or torn: no record either way.
-  for (const line of text.split('\n').slice(0, -1)) {
-    const record = parse(line.slice(line.indexOf(' ', line.indexOf(' ') + 1) + 1));
-    if (record === null) {
-      damaged.push('actions.jsonl');
-      continue;
-    }
+  for (const record of records) {
     const id = String(record['id']);
     if (record['kind'] === 'intent') open.set(id, { id, vmid: Number(record['vmid']), at: String(record['at']) });
     if (record['kind'] === 'ended') open.delete(id);
@@ -82,7 +73,6 @@ export function reconcileAttention(
 }
 
 function toApart({ vmid, outcome, reason, hint, since }: Fields): GuestApart {
-  const word = (each: unknown): string | null => (typeof each === 'string' ? each : null);
   return {
     vmid: Number(vmid),
     outcome: String(outcome),
@@ -90,17 +80,4 @@ function toApart({ vmid, outcome, reason, hint, since }: Fields): GuestApart {
     hint: word(hint),
     since: word(since) ?? '',
   };
-}
-
-function parse(text: string): Fields | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isFields(value) ? value : null;
-  } catch {
-    return null; // Not JSON: the caller counts it as damaged.
-  }
-}
-
-function isFields(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
