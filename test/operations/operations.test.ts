@@ -1,5 +1,6 @@
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toLine } from '@felhom/durable/journal-format.ts';
 import { openSharedJournal } from '@felhom/durable/shared-journal.ts';
 import { actionRecord } from 'felhom-agent/reconcile/action-record.ts';
 import { actionsPath } from 'felhom-agent/state-files.ts';
@@ -181,6 +182,24 @@ describe('a guest of which reconcile does not know what became of its call', () 
     expect(refused).toMatchObject(refusedAs('lane_busy', 11));
     expect(refused.stdout).toContain('left-open');
     expect(await desk.run('recover', '--json')).toMatchObject({ code: 0, json: { recovered: [{ outcome: 'void' }] } });
+    expect(await desk.apply(file)).toMatchObject(done);
+  });
+
+  it('nor is any, while a part of what reconcile did cannot be read, before recover has put that aside', async () => {
+    desk = await openDesk();
+    await desk.stopGuest();
+    const file = await desk.sign('guest-destroy');
+    const path = actionsPath(join(desk.folder, 'state'));
+    const ended = toLine({ kind: 'ended', id: 'a', at: new Date().toISOString(), outcome: 'done', reason: null });
+    await writeFile(path, Buffer.concat([ended, Buffer.from('17 00000000 {"kind":"intent"}\n'), ended]), {
+      mode: 0o600,
+    });
+    const refused = await desk.apply(file);
+    expect(refused).toMatchObject(refusedAs('lane_busy', 11));
+    expect(refused.stdout).toContain('cannot be read as a whole');
+    const recovered = await desk.run('recover');
+    expect(recovered).toMatchObject({ code: 0, stderr: expect.stringContaining('actions.jsonl.damaged') });
+    expect(await readFile(`${path}.damaged`, 'utf8')).toContain('intent');
     expect(await desk.apply(file)).toMatchObject(done);
   });
 });

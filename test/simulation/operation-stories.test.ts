@@ -1,5 +1,7 @@
 import { PveError } from '@felhom/proxmox/errors.ts';
 import { applyOperation } from 'felhom-agent/operations/apply.ts';
+import type { OperationPorts } from 'felhom-agent/operations/ports.ts';
+import { recoverOperations } from 'felhom-agent/operations/recover.ts';
 import { watchOperations } from 'felhom-agent/operations/watch.ts';
 import { expect, it } from 'vitest';
 import {
@@ -253,6 +255,70 @@ it('serve looks on after what kept it from looking, and says it once', async () 
   const watching = watchOperations({ ...ports, store }, { log, stop: stop.signal, ...every });
   await world.clock.pass(300_000);
   expect(said).toEqual([expect.stringContaining('the disk is gone')]);
+  stop.abort();
+  await world.clock.run(watching);
+});
+
+/** Two operations that dead processes left, on 101 and on 102; `ofFirst` is what looking for the task of the one on 101 comes to. */
+async function twoLeft(world: World, ofFirst: OperationPorts['pve']['find']): Promise<OperationPorts> {
+  await dieAt(world, envelopeOf('backup-delete'), 'pve.start', 'after');
+  const { ports } = world.process(null);
+  await world.clock.run(
+    ports.store.change((file) => {
+      const second = file.operations.map((each) => ({
+        ...each,
+        id: 'second',
+        payload: { ...each.payload, vmid: 102 },
+      }));
+      return { file: { ...file, operations: [...file.operations, ...second] }, answer: null };
+    }),
+  );
+  const find: typeof ofFirst = async (question) =>
+    question.act.vmid === 101 ? await ofFirst(question) : { kind: 'found', upid: 'U' };
+  const pve = { ...ports.pve, find, follow: async () => ({ kind: 'ok', volid: null }) as const };
+  return { ...ports, pve };
+}
+
+it('what keeps one guest from being looked at keeps no other from it, and is told', async () => {
+  const world = operationWorld();
+  const broken = async (): Promise<never> => {
+    throw new PveError({ fault: { kind: 'storage-inactive' }, call: 'GET content', text: 'it is offline' });
+  };
+  const ports = await twoLeft(world, broken);
+  await expect(world.clock.run(recoverOperations(ports))).rejects.toThrow('it is offline');
+  expect(world.record().operations).toMatchObject([{ outcome: null }, { id: 'second', outcome: 'done' }]);
+});
+
+it('serve looks after the others while it follows one for hours', async () => {
+  const world = operationWorld();
+  const stop = new AbortController();
+  const log = { info: () => undefined, warn: () => undefined };
+  const every = { lookEveryMs: 30_000, markEveryMs: 3_600_000 };
+  const hours = async (): Promise<{ kind: 'undecided'; why: string }> => {
+    await world.clock.sleep(10 * 3_600_000, stop.signal);
+    return { kind: 'undecided', why: 'it takes long' };
+  };
+  const ports = await twoLeft(world, hours);
+  const operations = world.record().operations.filter(({ id }) => id === 'second');
+  // The second one is left while the first one is followed already.
+  await world.clock.run(
+    ports.store.change((file) => ({
+      file: { ...file, operations: file.operations.filter(({ id }) => id !== 'second') },
+      answer: null,
+    })),
+  );
+  const watching = watchOperations(ports, { log, stop: stop.signal, ...every });
+  await world.clock.pass(600_000);
+  await world.clock.run(
+    ports.store.change((file) => ({
+      file: { ...file, operations: [...file.operations, ...operations] },
+      answer: null,
+    })),
+  );
+  await world.clock.pass(2 * every.lookEveryMs);
+  expect(world.record().operations).toMatchObject([{ outcome: null }, { id: 'second', outcome: 'done' }]);
+  await world.clock.pass(2 * every.markEveryMs);
+  expect(world.clock.nowMs() - world.record().high_water_ms).toBeLessThan(every.markEveryMs);
   stop.abort();
   await world.clock.run(watching);
 });

@@ -83,7 +83,7 @@ it.each([
     const pve = {
       url: 'https://127.0.0.1:1',
       token_file: join(folder, 'pve-token'),
-      fingerprint: 'AB:'.repeat(31) + 'CD',
+      fingerprint: `${'AB:'.repeat(31)}CD`,
     };
     const config = { node: 'pve1', pve, state, socket: join(folder, 'sock'), guests: join(folder, 'guests.d') };
     await writeFile(join(folder, 'agent.yaml'), JSON.stringify(config));

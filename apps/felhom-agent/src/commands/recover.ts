@@ -11,7 +11,8 @@ import { adoptionOf } from './guest-adopt.ts';
 
 /**
  * `recover`: looks what became of every action and signed operation that nobody saw the end of. Asks for nothing again;
- * what a finished operation still owes (adopting, starting its guest) is done. Safe at any time.
+ * what a finished operation still owes (adopting, starting its guest) is done. Damaged parts of the journal of actions
+ * are put aside, once a person has seen that there are some. Safe at any time.
  */
 export async function recoverCommand(context: CommandContext): Promise<void> {
   const signals = watchSignals();
@@ -20,7 +21,7 @@ export async function recoverCommand(context: CommandContext): Promise<void> {
   const log = await context.openLog();
   const { openReconcile } = await import('../reconcile/wiring.ts');
   const { recoverActions } = await import('../reconcile/recover.ts');
-  const { ports, limits, close } = await openReconcile(config, {
+  const { ports, limits, setDamageAside, close } = await openReconcile(config, {
     log,
     onFatal: (failure) => {
       log.error(failure.message);
@@ -30,6 +31,10 @@ export async function recoverCommand(context: CommandContext): Promise<void> {
   try {
     const deadlineMs = ports.clock.monotonicMs() + config.bounds.lock_timeout;
     const recovered = await recoverActions(ports, { limits, deadlineMs, stop: signals.stop });
+    for (const problem of await setDamageAside())
+      context.reporter.say(
+        `actions.jsonl: ${problem}; damaged parts lie in actions.jsonl.damaged from now on, and no longer keep signed operations back`,
+      );
     const operations = await recoverSigned(context, config, signals.stop);
     const document = { schema: 'felhom.recover/1', recovered, operations: operations.map(operationRow) } as const;
     context.reporter.result(document, () => [text(recovered), ...operations.map(operationText)].join('\n'));

@@ -15,22 +15,26 @@ export async function recoverGuest(ports: OperationPorts, vmid: number, signal?:
 }
 
 /**
- * The same for every guest whose lane is free: a lane that is held belongs to a process that is still at it.
- * Never asks PVE for anything again; safe at any time.
+ * The same for every guest whose lane is free, side by side: a lane that is held belongs to a process that is still at
+ * it. What fails for one guest is thrown once all others have had their turn. Never asks PVE for anything again; safe at
+ * any time.
  */
 export async function recoverOperations(ports: OperationPorts, signal?: AbortSignal): Promise<Operation[]> {
   const vmids = new Set((await openOperations(ports)).map(({ payload }) => payload.vmid));
-  const settled: Operation[] = [];
-  for (const vmid of vmids) {
-    const lane = await ports.lanes.tryGuest(vmid);
-    if (lane === null) continue;
-    try {
-      settled.push(...(await recoverGuest(ports, vmid, signal)));
-    } finally {
-      await lane.release();
-    }
+  const ends = await Promise.allSettled([...vmids].map(async (vmid) => await recoverIfFree(ports, vmid, signal)));
+  const failed = ends.find((end) => end.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return ends.flatMap((end) => (end.status === 'fulfilled' ? end.value : []));
+}
+
+async function recoverIfFree(ports: OperationPorts, vmid: number, signal?: AbortSignal): Promise<Operation[]> {
+  const lane = await ports.lanes.tryGuest(vmid);
+  if (lane === null) return [];
+  try {
+    return await recoverGuest(ports, vmid, signal);
+  } finally {
+    await lane.release();
   }
-  return settled;
 }
 
 async function openOperations({ store }: OperationPorts): Promise<Operation[]> {

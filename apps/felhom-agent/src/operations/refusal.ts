@@ -61,7 +61,7 @@ const hints: Readonly<Record<RefusalReason, string>> = {
   other_agent: 'Apply it on the host that it was signed for: felhom-agent operation list shows the id of each agent.',
   expired: 'Sign it anew: felhom-agent operation sign',
   not_yet_valid: 'Wait until then, or compare the clocks of this host and of whoever signed.',
-  lifetime_too_long: 'Sign it anew for seven days at most: --expires 7d',
+  lifetime_too_long: 'Sign it anew for less than seven days: --valid-for 6d',
   clock_behind:
     'Set the clock right (timedatectl). If an earlier time was the wrong one: docs/operations.md, "The clock".',
   replayed: 'felhom-agent operation list shows what became of it. To do it again, sign it anew.',

@@ -23,7 +23,7 @@ export async function watchOperations(ports: OperationPorts, options: WatchOptio
   const { clock, store } = ports;
   let said = '';
   let markAtMs = clock.monotonicMs();
-  while (!stop.aborted) {
+  const look = async (): Promise<void> => {
     try {
       if (clock.monotonicMs() >= markAtMs) {
         await store.change((file) => ({ file: withHighWater(file, clock.nowMs()), answer: null }));
@@ -38,6 +38,13 @@ export async function watchOperations(ports: OperationPorts, options: WatchOptio
       if (message !== said) log.warn(`operations are not looked after: ${message}`);
       said = message;
     }
+  };
+  // Not waited for: what is followed for hours (a restore) holds its guest's lane, and must hold up no other.
+  const looks = new Set<Promise<void>>();
+  while (!stop.aborted) {
+    const mine = look().finally(() => looks.delete(mine));
+    looks.add(mine);
     await clock.sleep(lookEveryMs, stop);
   }
+  await Promise.all(looks);
 }

@@ -34,10 +34,7 @@ export async function openOperations(
       heldBy: async (vmid) => {
         const job = (await openJobs()).get(vmid);
         if (job !== undefined) return `the backup job ${job} of guest ${vmid} is under way`;
-        const action = await openActionOf(config.state, vmid);
-        return action === null
-          ? null
-          : `what became of an action of reconcile on guest ${vmid} (${action}) is not known yet: felhom-agent recover`;
+        return await unknownActionOf(config.state, vmid);
       },
     },
     archives: archiveReader(systemCommands),
@@ -67,11 +64,20 @@ export async function openOperationPve(config: AgentConfig): Promise<{ pve: Oper
   return { pve, close: async () => await client.close() };
 }
 
-/** An entry that reconcile left open: its call may still arrive, so nothing else is done to the guest. */
-async function openActionOf(stateDir: string, vmid: number): Promise<string | null> {
-  const { records } = await readJournal({ path: actionsPath(stateDir), schema: actionRecord });
+/**
+ * An entry that reconcile left open: its call may still arrive, so nothing else is done to the guest. What cannot be read
+ * may be such an entry, of any guest.
+ */
+async function unknownActionOf(stateDir: string, vmid: number): Promise<string | null> {
+  const path = actionsPath(stateDir);
+  const { records, problems } = await readJournal({ path, schema: actionRecord });
   const open = entriesOf(records).find(({ intent, end }) => end === null && intent.vmid === vmid);
-  return open === undefined ? null : `${describeRecorded(open.intent.action)}, ${open.intent.id}`;
+  if (open !== undefined)
+    return `what became of an action of reconcile on guest ${vmid} (${describeRecorded(open.intent.action)}, ${open.intent.id}) is not known yet: felhom-agent recover`;
+  const [problem] = problems;
+  return problem === undefined
+    ? null
+    : `what reconcile did cannot be read as a whole (${path}: ${problem}), and an action on guest ${vmid} may stand there: felhom-agent recover puts it aside`;
 }
 
 const lookEveryMs = 30_000;

@@ -28,6 +28,8 @@ export interface OpenReconcile {
   limits: ReconcileLimits;
   /** The service manager, where one asked to be told. */
   notifier: ServiceNotifier;
+  /** Takes damaged parts out of the journal, into a file beside it. Answers what was damaged, one sentence each. */
+  setDamageAside(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -69,6 +71,11 @@ export async function openReconcile(
     ports,
     limits: limitsOf(config),
     notifier: systemNotifier(log),
+    setDamageAside: async () => {
+      const problems = [...journal.problems];
+      if (problems.length > 0) await journal.compact();
+      return problems;
+    },
     close: async () => {
       await client.close();
       await journal.close();
