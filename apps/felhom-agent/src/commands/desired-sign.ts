@@ -35,7 +35,7 @@ export async function desiredSign(context: CommandContext, options: DesiredSignO
   if (typeof document === 'string') throw refuse(document, 'felhom-agent desired sign --help');
   const key = readSigningKey(await readKeyFile(options.key));
   const envelope = sealEnvelope(desiredPayloadType, Buffer.from(JSON.stringify(document)), [key]);
-  if (options.out !== undefined) await writeNew(options.out, envelope);
+  if (options.out !== undefined) await writeNew(options.out, envelope, 'Nothing was signed.');
   tell(context, {
     document,
     keyId: key.keyId,

@@ -1,4 +1,4 @@
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { registerSecret } from '@felhom/kernel/redact.ts';
 import { z } from 'zod';
@@ -11,6 +11,7 @@ import { guestsFile } from '../state-files.ts';
 import type { CommandContext } from './context.ts';
 import { guestRow } from './guest.ts';
 import { askServe } from './host-client.ts';
+import { writeNew } from './new-file.ts';
 
 /**
  * `guest adopt VMID`: lets a refused guest in; with `--token-out` it gets a new token, which is written
@@ -63,28 +64,11 @@ async function adoptWithoutServe(state: string, vmid: number, hash: string | und
   }
 }
 
-/** Writes a new token to `path`, which must not exist, 0600 from its first moment. Answers its hash. */
+/** Writes a new token to `path`, which must not exist. Answers its hash. */
 async function writeNewToken(path: string): Promise<string> {
   const token = newToken();
   registerSecret(token);
-  try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      await file.writeFile(`${token}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } catch (cause) {
-    const exists = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
-    throw new Failure('usage', {
-      message: exists
-        ? `${path} exists already; no token was made, the old one still counts`
-        : `the token cannot be written: ${cause instanceof Error ? cause.message : String(cause)}; the old one still counts`,
-      hint: exists ? 'Name a file that does not exist.' : 'Name a file in a folder that you may write to.',
-      cause,
-    });
-  }
+  await writeNew(path, `${token}\n`, 'No token was made, the old one still counts.');
   return hashToken(token);
 }
 

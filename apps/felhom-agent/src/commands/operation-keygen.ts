@@ -8,7 +8,7 @@ export async function operationKeygen(
   { out, name }: { out: string; name: string },
 ): Promise<void> {
   const { keyId, publicKey, pem } = generateSigningKey();
-  await writeNew(out, pem);
+  await writeNew(out, pem, 'No key was made.');
   const line = formatKeyLine(publicKey, name);
   context.reporter.result(
     { schema: 'felhom.signing-key/1', key_id: keyId, public_key: line, file: out } as const,

@@ -26,7 +26,7 @@ export async function operationSign(
 ): Promise<void> {
   // Both before the agent is asked: for that root is given up.
   const signing = key === undefined ? null : readSigningKey(await readKeyFile(key));
-  const file = out === undefined || signing === null ? null : await createFile(out);
+  const file = out === undefined || signing === null ? null : await createFile(out, 'Nothing was signed.');
   try {
     const whole = fromAgent ? await completed(context, parts) : parts;
     const payload = draftPayload(whole, Date.now());
