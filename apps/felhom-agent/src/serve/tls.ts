@@ -1,6 +1,8 @@
 import { X509Certificate } from 'node:crypto';
-import { chmod, mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errorCode } from '@felhom/durable/disk.ts';
+import { replaceFile } from '@felhom/durable/replace-file.ts';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 
@@ -12,72 +14,69 @@ export interface Certificate {
 }
 
 const validDays = 3650;
-const names = { key: 'tls-key.pem', cert: 'tls-cert.pem' };
+const notServing = 'the agent is not serving, guests keep running';
 
 /**
  * The agent's certificate; made by openssl on the first start. Controllers pin its fingerprint, so it
  * is kept: name and dates of it do not matter.
- * @throws Failure `operation_failed` when openssl is missing or fails.
+ * @throws Failure `operation_failed` when openssl is missing or fails, `state_unreadable` for one that is there and cannot
+ *   be read: it is never made anew by itself.
  */
 export async function ensureCertificate(stateDir: string, commands: CommandRunner): Promise<Certificate> {
-  const present = await readCertificate(stateDir);
-  if (present !== null) return present;
-  await mkdir(stateDir, { recursive: true, mode: 0o700 });
-  const key = join(stateDir, `${names.key}.new`);
-  const cert = join(stateDir, `${names.cert}.new`);
-  const made = await commands.run(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-noenc',
-      '-keyout',
-      key,
-      '-out',
-      cert,
-      '-days',
-      String(validDays),
-      '-subj',
-      '/CN=felhom-agent',
-    ],
-    { timeoutMs: 30_000 },
-  );
-  if (made.exitCode !== 0) {
-    await Promise.all([rm(key, { force: true }), rm(cert, { force: true })]);
-    throw new Failure('operation_failed', {
-      message: `no certificate could be made: ${made.spawnError?.message ?? made.stderr.trim().split('\n').at(-1) ?? 'openssl failed'}; the agent is not serving, guests keep running`,
-      hint: 'Install openssl (apt install openssl) and start the agent again.',
-    });
-  }
-  await chmod(key, 0o600);
+  const paths = { key: join(stateDir, 'tls-key.pem'), cert: join(stateDir, 'tls-cert.pem') };
+  const [keyPem, certPem] = await Promise.all([read(paths.key), read(paths.cert)]);
+  if (keyPem !== null && certPem !== null) return { keyPem, certPem, fingerprint: fingerprintOf(paths.cert, certPem) };
+  const made = await makeCertificate(stateDir, commands);
   // The key goes first: a certificate without its key would be kept for good.
-  await rename(key, join(stateDir, names.key));
-  await rename(cert, join(stateDir, names.cert));
-  const now = await readCertificate(stateDir);
-  if (now === null)
-    throw new Failure('operation_failed', {
-      message: 'the new certificate cannot be read back',
-      hint: `Look at ${stateDir}.`,
-    });
-  return now;
+  await replaceFile(paths.key, made.keyPem);
+  await replaceFile(paths.cert, made.certPem);
+  return { ...made, fingerprint: fingerprintOf(paths.cert, made.certPem) };
 }
 
-/** The certificate as it lies there, or null where there is none. */
-export async function readCertificate(stateDir: string): Promise<Certificate | null> {
-  const [keyPem, certPem] = await Promise.all([read(join(stateDir, names.key)), read(join(stateDir, names.cert))]);
-  if (keyPem === null || certPem === null) return null;
-  return { keyPem, certPem, fingerprint: new X509Certificate(certPem).fingerprint256 };
+async function makeCertificate(
+  stateDir: string,
+  commands: CommandRunner,
+): Promise<Pick<Certificate, 'keyPem' | 'certPem'>> {
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
+  const [key, cert] = [join(stateDir, 'tls-key.pem.new'), join(stateDir, 'tls-cert.pem.new')];
+  const algorithm = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-noenc'];
+  const what = ['-days', String(validDays), '-subj', '/CN=felhom-agent'];
+  try {
+    const made = await commands.run('openssl', ['req', '-x509', ...algorithm, '-keyout', key, '-out', cert, ...what], {
+      timeoutMs: 30_000,
+    });
+    if (made.exitCode === 0) return { keyPem: await readFile(key, 'utf8'), certPem: await readFile(cert, 'utf8') };
+    const why = made.spawnError?.message ?? made.stderr.trim().split('\n').at(-1) ?? 'openssl failed';
+    throw new Failure('operation_failed', {
+      message: `no certificate could be made: ${why}; ${notServing}`,
+      hint: 'Install openssl (apt install openssl) and start the agent again.',
+    });
+  } finally {
+    await Promise.all([rm(key, { force: true }), rm(cert, { force: true })]);
+  }
+}
+
+function fingerprintOf(path: string, certPem: string): string {
+  try {
+    return new X509Certificate(certPem).fingerprint256;
+  } catch (error) {
+    throw unreadable(path, error);
+  }
 }
 
 async function read(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'EACCES')) return null;
-    throw error;
+    if (errorCode(error) === 'ENOENT') return null;
+    throw unreadable(path, error);
   }
+}
+
+function unreadable(path: string, cause: unknown): Failure {
+  return new Failure('state_unreadable', {
+    message: `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}; ${notServing}`,
+    hint: `Put it back, readable by the user of the agent (chown felhom-agent). Without it (rm) a new one is made, and the fingerprint must be told to every guest anew.`,
+    cause,
+  });
 }
