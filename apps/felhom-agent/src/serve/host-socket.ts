@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
@@ -99,19 +99,19 @@ export async function listenAt(server: Server, path: string): Promise<void> {
     });
   }
   await rm(path, { force: true });
-  const before = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    // The socket is made within this very call: nothing else of this process makes a file under that umask.
+    const before = process.umask(0o177);
+    try {
       server.listen(path, () => {
         server.off('error', reject);
         resolve();
       });
-    });
-  } finally {
-    process.umask(before);
-  }
-  await chmod(path, 0o600);
+    } finally {
+      process.umask(before);
+    }
+  });
 }
 
 async function answers(path: string): Promise<boolean> {
