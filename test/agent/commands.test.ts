@@ -64,6 +64,7 @@ describe('backup now', () => {
     await until('it follows the job', () => command.output().includes('its controller is asked'));
     command.child.kill(signal);
     expect(await command.ended).toMatchObject({ code });
+    expect(command.output()).toContain('guest 101: under way');
     expect((await of.run('status', '--json')).json).toMatchObject({ jobs: [{ vmid: 101 }] });
   });
 

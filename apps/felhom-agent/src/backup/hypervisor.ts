@@ -1,20 +1,11 @@
 import type { PveClient } from '@felhom/proxmox/client.ts';
-import { isPveFault, PveError } from '@felhom/proxmox/errors.ts';
+import { isPveFault } from '@felhom/proxmox/errors.ts';
 import { readMounts } from '@felhom/proxmox/guest-mounts.ts';
 import { findLostStart } from '@felhom/proxmox/lost-start.ts';
 import { isUpid, parseUpid, parseVmid, type Upid } from '@felhom/proxmox/upid.ts';
 import type { VzdumpCompression } from '@felhom/proxmox/vzdump.ts';
 import { emptyVzdumpLog, guestLog, readVzdumpLog } from '@felhom/proxmox/vzdump-log.ts';
-import type {
-  GuestKind,
-  GuestLog,
-  GuestNow,
-  GuestVolumes,
-  Hypervisor,
-  LogReader,
-  StorageNow,
-  TaskNow,
-} from './ports.ts';
+import type { GuestLog, GuestNow, GuestVolumes, Hypervisor, LogReader, StorageNow, TaskNow } from './ports.ts';
 import { PveProblem } from './ports.ts';
 
 /** Storage types whose volumes make no snapshots whatever their format (pve-storage, Plugin.pm). `dir` and `nfs` depend on the format. */
@@ -112,11 +103,6 @@ function checked(upid: string): Upid {
   throw new PveProblem('failed', `${upid} is not a UPID`);
 }
 
-/** Whether an error means that PVE could not be asked at all. */
-export function isUnreachable(error: unknown): boolean {
-  return error instanceof PveError && ['transport', 'misbehaves', 'auth', 'tls-identity'].includes(error.fault.kind);
-}
-
 /** What a vzdump would include, and whether the storages of that make snapshots. What cannot be told is `unknown`: vzdump decides. */
 async function readVolumes(
   client: PveClient,
@@ -206,5 +192,3 @@ function toGuestLog(guest: ReturnType<typeof guestLog>, waiting: boolean): Guest
     waiting,
   };
 }
-
-export type { GuestKind };

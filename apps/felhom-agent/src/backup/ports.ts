@@ -189,7 +189,7 @@ export interface Generations {
 /** How a job's state is told to whoever waits for it. */
 export type JobListener = (job: Job, before: Job | null) => void;
 
-export type PveProblemKind = 'unknown' | 'unreachable' | 'refused' | 'failed';
+export type PveProblemKind = 'unknown' | 'refused' | 'failed';
 
 /** A call to PVE that did not go well. `unknown`: it may have had its effect. */
 export class PveProblem extends Error {

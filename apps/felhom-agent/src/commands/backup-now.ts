@@ -78,7 +78,7 @@ export async function backupNow(context: CommandContext, options: BackupNowOptio
   const rows = options.wait
     ? await followAll(context, { socket: config.socket, started, signals, claimMs: config.bounds.operator_claim })
     : started.map((each) => startedRow(each));
-  context.reporter.result({ schema: 'felhom.backup/1', backups: rows }, () => text(rows));
+  context.reporter.result({ schema: 'felhom.backup/1', backups: rows }, () => text(rows, options));
   const exits = rows.map(exitOf);
   if (signals.stop.aborted) exits.push(failures[endedBy(signals)].exit);
   context.setExit(worstExit(exits));
@@ -119,7 +119,7 @@ async function followAll(context: CommandContext, { socket, started, signals, cl
           ? `its controller is asked; without an answer within ${formatElapsed(claimMs)} it goes on crash-consistent`
           : 'no controller is asked: crash-consistent';
         progress.above(() => reporter.say(`guest ${each.vmid}: ${asked}`));
-        return await followOne(socket, each.job_id, signals.stop, (status) => {
+        return await followOne(socket, { ...each, job_id: each.job_id }, signals.stop, (status) => {
           now.set(
             each.vmid,
             `guest ${each.vmid} ${status.phase}${status.progress === null ? '' : ` ${status.progress} %`}`,
@@ -136,7 +136,7 @@ async function followAll(context: CommandContext, { socket, started, signals, cl
 /** Follows a job to its end; Ctrl-C ends the following, not the job. A serve that restarts is waited for. */
 async function followOne(
   socket: string,
-  jobId: string,
+  begun: Started & { job_id: string },
   stop: AbortSignal,
   show: (status: Status) => void,
 ): Promise<Row> {
@@ -146,7 +146,7 @@ async function followOne(
   let latest: Status | null = null;
   while (!stop.aborted) {
     try {
-      const path = `/host/backup/status?job_id=${jobId}&after=${after}&wait=${endedAtMs === null ? 20 : 2}`;
+      const path = `/host/backup/status?job_id=${begun.job_id}&after=${after}&wait=${endedAtMs === null ? 20 : 2}`;
       latest = await askServe(socket, { method: 'GET', path, answer: statusSchema, timeoutMs: 40_000, signal: stop });
       silentSinceMs = null;
     } catch (error) {
@@ -163,11 +163,7 @@ async function followOne(
     const waitsForReport = latest.phase === 'done' && latest.claimed && !latest.reported;
     if (!waitsForReport || performance.now() - endedAtMs > reportPatienceMs) return endedRow(latest);
   }
-  return latest === null ? interruptedRow(jobId) : { ...endedRow(latest), outcome: 'started' };
-}
-
-function interruptedRow(jobId: string): Row {
-  return { ...startedRow({ vmid: 0, job_id: jobId, quiesce: true, error: null }) };
+  return latest === null ? startedRow(begun) : { ...endedRow(latest), outcome: 'started' };
 }
 
 function startedRow({ vmid, job_id, error }: Started): Row {
@@ -213,8 +209,9 @@ function exitOf(row: Row): number {
   return exit === 130 ? failures.backup_failed.exit : exit;
 }
 
-function text(rows: readonly Row[]): string {
-  if (rows.length === 0) return 'nothing is due\n';
+function text(rows: readonly Row[], { due }: BackupNowOptions): string {
+  if (rows.length === 0)
+    return due ? 'nothing is due\n' : 'no guest that is known is on this node: felhom-agent guest list\n';
   return rows.map(rowText).join('\n');
 }
 
