@@ -88,7 +88,7 @@ export async function replaceJournal<R>(
   );
   try {
     await saveDamaged(path, old, disk);
-    await replaceFile(path, content, disk);
+    await replaceFile(path, content, { disk });
   } catch (error) {
     if (!(await isNamed(path, file))) endUse('Whether its compacted form is on the disk is not known.', error);
     throw unwritable(path, 'It was not compacted and holds what it held.', error);
@@ -115,7 +115,7 @@ async function saveDamaged(path: string, stretches: readonly Stretch<unknown>[],
   const damaged = stretches.flatMap((stretch) => (stretch.kind === 'broken' ? [stretch.bytes] : []));
   if (damaged.length === 0) return;
   const before = await readFile(`${path}.damaged`).catch(() => Buffer.alloc(0)); // None yet.
-  await replaceFile(`${path}.damaged`, Buffer.concat([before, ...damaged]).subarray(-largestDamagedBytes), disk);
+  await replaceFile(`${path}.damaged`, Buffer.concat([before, ...damaged]).subarray(-largestDamagedBytes), { disk });
 }
 
 /** Throws Failure `busy` when the path names another file by now, or none. */

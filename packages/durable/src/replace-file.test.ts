@@ -23,7 +23,7 @@ describe('a whole-file replace', () => {
     recorded.before = async (operation) => {
       seen[operation] = await readFile(path, 'utf8');
     };
-    await replaceFile(path, 'new', recorded.disk);
+    await replaceFile(path, 'new', { disk: recorded.disk });
     expect(recorded.operations).toEqual([
       'open state.json.tmp',
       'fill state.json.tmp',
@@ -40,7 +40,7 @@ describe('a whole-file replace', () => {
     recorded.before = (operation) => {
       if (operation.startsWith(`${step} `)) throw systemError('ENOSPC');
     };
-    await expect(replaceFile(path, 'new', recorded.disk)).rejects.toMatchObject({ code: 'ENOSPC' });
+    await expect(replaceFile(path, 'new', { disk: recorded.disk })).rejects.toMatchObject({ code: 'ENOSPC' });
     expect(await readFile(path, 'utf8')).toBe('old');
     expect(await readdir(scratch.path)).toEqual(['state.json']);
   });
@@ -50,7 +50,23 @@ describe('a whole-file replace', () => {
     recorded.before = (operation) => {
       if (operation.startsWith('syncDirectory')) throw systemError('EIO');
     };
-    await expect(replaceFile(path, 'new', recorded.disk)).rejects.toMatchObject({ code: 'EIO' });
+    await expect(replaceFile(path, 'new', { disk: recorded.disk })).rejects.toMatchObject({ code: 'EIO' });
+  });
+
+  test('has the mode and the owner that were named before anybody can see it', async () => {
+    await writeFile(path, 'old');
+    const recorded = recordedDisk();
+    const seen: number[][] = [];
+    recorded.before = async (operation) => {
+      const { mode, uid, gid } = await stat(path);
+      if (operation.startsWith('syncDirectory')) seen.push([mode & 0o7777, uid, gid]);
+    };
+    const owner =
+      process.getuid?.() === 0
+        ? { uid: 4321, gid: 1234 }
+        : { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+    await replaceFile(path, 'new', { disk: recorded.disk, mode: 0o640, owner });
+    expect(seen).toEqual([[0o640, owner.uid, owner.gid]]);
   });
 
   test('gives the file to its owner alone, whatever it was before', async () => {

@@ -10,7 +10,8 @@ import { type Disk, errorCode, systemDisk } from './disk.ts';
  * - When replaceFile resolves, the new text survives a power cut: the file is synced before the rename, its folder after.
  * - A write that does not fit leaves the old text. write-file-atomic does not notice short writes, so it is given no
  *   data: its awaited hook fills and syncs the temporary file, and whatever the hook throws ends it before the rename.
- * - Files are 0600, whatever the umask or the mode of the file that was there.
+ * - Files are 0600, whatever the umask or the mode of the file that was there, unless the caller names a mode. Mode and
+ *   owner are the new file's before it takes its place.
  */
 
 const ourMode = 0o600;
@@ -24,10 +25,18 @@ export type BeforeRename = () => Promise<void>;
 /** What a file is to hold. Text is written as UTF-8. */
 export type Content = string | Uint8Array;
 
+export interface ReplaceOptions {
+  /** Permission bits. Default 0600. */
+  mode?: number;
+  /** Default: that of the file that was there, or ours. Another one takes root. */
+  owner?: { uid: number; gid: number };
+  disk?: Disk;
+}
+
 /** Replaces the whole file, durably. Throws the error of the system call that failed (ENOSPC, EROFS, EACCES, EIO). */
-export async function replaceFile(path: string, content: Content, disk: Disk = systemDisk): Promise<void> {
-  await renameInto(path, content, disk, async () => undefined);
-  await disk.syncDirectory(dirname(path));
+export async function replaceFile(path: string, content: Content, options: ReplaceOptions = {}): Promise<void> {
+  await renameInto(path, content, options, async () => undefined);
+  await (options.disk ?? systemDisk).syncDirectory(dirname(path));
 }
 
 /**
@@ -42,7 +51,7 @@ export async function replaceFiles(
   const allFilled = meetingPoint(files.size);
   const replacements = [...files].map(async ([name, content]) => {
     try {
-      await renameInto(join(folder, name), content, disk, allFilled.arrive);
+      await renameInto(join(folder, name), content, { disk }, allFilled.arrive);
     } catch (error) {
       allFilled.abandon(error);
       throw error;
@@ -54,9 +63,15 @@ export async function replaceFiles(
   await disk.syncDirectory(folder);
 }
 
-async function renameInto(path: string, content: Content, disk: Disk, beforeRename: BeforeRename): Promise<void> {
+async function renameInto(
+  path: string,
+  content: Content,
+  { mode = ourMode, owner, disk = systemDisk }: ReplaceOptions,
+  beforeRename: BeforeRename,
+): Promise<void> {
   await writeFileAtomic(path, null, {
-    mode: ourMode,
+    mode,
+    ...(owner === undefined ? {} : { chown: owner }),
     fsync: false,
     tmpfileCreated: async (temporary) => {
       await fill(temporary, content, disk);

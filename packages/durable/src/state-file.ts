@@ -37,7 +37,7 @@ export function stateFile<T>(options: StateFileOptions<T>): StateFile<T> {
       guarded(async () => {
         await ensureFolder(dirname(path), disk);
         await sweepTemporaries(dirname(path));
-        await replaceFile(path, toText(options, value, 0), disk);
+        await replaceFile(path, toText(options, value, 0), { disk });
       }),
     remove: () => guarded(() => removeFile(path, disk)),
   };

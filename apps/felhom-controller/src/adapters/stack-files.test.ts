@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
@@ -89,6 +89,16 @@ describe('the files that make a stack', () => {
     await files().putBack(kept);
     expect([await readlink(at('compose.yaml')), await readFile(at('real.yaml'), 'utf8')]).toEqual(['real.yaml', 'old']);
   });
+});
+
+it('a file that is put back has its old mode again', async () => {
+  await put({ 'compose.yaml': 'old' });
+  await chmod(at('compose.yaml'), 0o664);
+  const [kept] = await files().keep([at('compose.yaml')]);
+  await rm(at('compose.yaml'));
+  if (kept === undefined) throw new Error('nothing was kept');
+  await files().putBack(kept);
+  expect((await stat(at('compose.yaml'))).mode & 0o7777).toBe(0o664);
 });
 
 function projectAt() {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, chmod, chown, readFile, realpath, stat, statfs } from 'node:fs/promises';
+import { access, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { replaceFile } from '@felhom/durable/replace-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { ProjectFiles } from '../engine/stack-engine.ts';
@@ -29,9 +29,7 @@ export function stackFiles(engine: Pick<VolumeEngine, 'composeModel'>): Omit<Fil
 async function putBack({ path, base64, mode, uid, gid }: KeptFile): Promise<void> {
   // Through a link: what it leads to is replaced, and it stays a link.
   const place = await realpath(path).catch(() => path); // Gone: it is made anew.
-  await replaceFile(place, Buffer.from(base64, 'base64'));
-  await chown(place, uid, gid);
-  await chmod(place, mode & 0o7777);
+  await replaceFile(place, Buffer.from(base64, 'base64'), { mode: mode & 0o7777, owner: { uid, gid } });
 }
 
 async function keepOne(path: string): Promise<KeptFile | null> {

@@ -1,6 +1,5 @@
-import { access, chmod, readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemDisk } from '@felhom/durable/disk.ts';
 import { replaceFile } from '@felhom/durable/replace-file.ts';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
@@ -51,10 +50,7 @@ export function systemdUnits({ commands, unitDir }: { commands: CommandRunner; u
         () => false,
       );
       // Systemd has not read it yet: it is somebody's, and only has to be read.
-      if (!isThere) {
-        await replaceFile(path, text, systemDisk);
-        await chmod(path, 0o644);
-      }
+      if (!isThere) await replaceFile(path, text, { mode: 0o644 });
       await systemctl(['daemon-reload'], startMs);
     },
     start: async (unit) => void (await systemctl(['start', '--', unit], startMs)),

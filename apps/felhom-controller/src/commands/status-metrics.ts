@@ -1,4 +1,3 @@
-import { systemDisk } from '@felhom/durable/disk.ts';
 import { replaceFile } from '@felhom/durable/replace-file.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { SnapshotGlance } from '../state/stack-glance.ts';
@@ -14,10 +13,8 @@ export async function writeTextfile(
   snapshots: readonly SnapshotGlance[],
   nowMs: number,
 ): Promise<void> {
-  const { chmod } = await import('node:fs/promises');
   try {
-    await replaceFile(path, metricsText(status, snapshots, nowMs), systemDisk);
-    await chmod(path, 0o644);
+    await replaceFile(path, metricsText(status, snapshots, nowMs), { mode: 0o644 });
   } catch (cause) {
     throw new Failure('state_unwritable', {
       message: `${path} could not be written: ${cause instanceof Error ? cause.message : String(cause)}; the apps are not touched`,
