@@ -1,5 +1,6 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { defaultBounds } from 'felhom-controller/quiesce/bounds.ts';
+import type { RunPorts } from 'felhom-controller/quiesce/ports.ts';
 import { recover } from 'felhom-controller/quiesce/recover.ts';
 import { describe, expect, it } from 'vitest';
 import { mixedGuest, scenarios } from './controller-scenarios.ts';
@@ -392,6 +393,27 @@ describe('recovery', () => {
     await world.clock.pass(world.bounds.hungHolderMs + 2_000);
     expect((await simulateRecover(world)).end?.outcome).toBe('settled');
     expect(killed).toEqual([hung.pid]);
+  });
+
+  it('ends what a dead run has left at work also where a newer version wrote the marker, which tells no deadline', async () => {
+    const world = await crashed('agent.quiesced');
+    world.markers.damage('newer');
+    const { ports } = newProcess(world, null);
+    const dead = { pid: 4711, startTime: '1', what: 'backup', runId: null, deadlineMs: null } as const;
+    let isAtWork = true;
+    const lock: RunPorts['lock'] = {
+      ...ports.lock,
+      acquire: async (...asked) => (isAtWork ? { kind: 'busy', holder: dead } : await ports.lock.acquire(...asked)),
+      endChildren: async () => {
+        isAtWork = false;
+      },
+    };
+    const begunMs = world.clock.nowMs();
+    const options = { bounds: world.bounds, forgive: null, stop: new AbortController().signal };
+    const patience = world.clock.sleep(2 * world.bounds.hungHolderMs).then(() => null);
+    const end = await world.clock.run(Promise.race([recover({ ...ports, lock }, options), patience]));
+    expect(end?.failure?.code).toBe('state_newer');
+    expect(world.clock.nowMs() - begunMs).toBeGreaterThanOrEqual(world.bounds.hungHolderMs);
   });
 
   it('forgives one stack, pays the others, and knows no other name', async () => {

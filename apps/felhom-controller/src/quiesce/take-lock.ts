@@ -25,13 +25,14 @@ export async function takeLock(
 ): Promise<HeldLock | 'held' | Failure> {
   const { lock, clock } = ports;
   const endMs = clock.monotonicMs() + bounds.payRetryMs;
+  const sinceMs = clock.nowMs();
   let dockerPauseMs = bounds.payBackoffMs;
   let told = false;
   for (;;) {
     try {
       const answer = await lock.acquire('recover', null);
       if (answer.kind === 'held') return await heldFor(ports, answer.lock, bounds);
-      if (stop.aborted || !(await isToBeEnded(ports, answer, bounds, warn))) return 'held';
+      if (stop.aborted || !(await isToBeEnded(ports, answer, { bounds, sinceMs, warn }))) return 'held';
       await clock.sleep(lookAgainMs, stop);
     } catch (error) {
       const isWorthWaiting = error instanceof Failure && error.code === 'docker_unreachable' && !stop.aborted;
@@ -55,8 +56,7 @@ async function heldFor({ clock }: RecoverPorts, lock: HeldLock, bounds: QuiesceB
 async function isToBeEnded(
   ports: RecoverPorts,
   { holder }: Extract<LockAnswer, { kind: 'busy' }>,
-  bounds: QuiesceBounds,
-  warn: (text: string) => void,
+  { bounds, sinceMs, warn }: { bounds: QuiesceBounds; sinceMs: number; warn: (text: string) => void },
 ): Promise<boolean> {
   const { clock, lock, markers } = ports;
   const read = await markers.read();
@@ -66,7 +66,7 @@ async function isToBeEnded(
   const isLive = holder !== null && (await lock.isAlive(holder));
   // By its own word it has nothing down: the marker is one that it could not erase.
   if (isLive && holder.deadlineMs === null) return false;
-  const latestMs = Math.max(...others.map((each) => each.deadlineMs), deadlineMs(holder, read, clock.nowMs()));
+  const latestMs = Math.max(...others.map((each) => each.deadlineMs), deadlineMs(holder, read, sinceMs));
   if (clock.nowMs() < latestMs + bounds.hungHolderMs) {
     // A dead holder's children are waited for, until the same moment.
     return !isLive && holder !== null;
@@ -81,12 +81,12 @@ async function isToBeEnded(
   return true;
 }
 
-/** By when the holder meant to be done. What nobody says counts as now: then it has the grace, once. */
-function deadlineMs(holder: RunHolder | null, read: MarkerRead, nowMs: number): number {
+/** By when the holder meant to be done. What nobody says counts as `sinceMs`, when it was met: then it has the grace, once. */
+function deadlineMs(holder: RunHolder | null, read: MarkerRead, sinceMs: number): number {
   if (holder?.deadlineMs != null) return holder.deadlineMs;
   if (read.kind === 'present') return read.value.deadline_at_ms;
   if (read.kind === 'absent') return 0; // Another debt says until when.
-  return read.kind === 'unreadable' ? read.mtimeMs : nowMs;
+  return read.kind === 'unreadable' ? read.mtimeMs : sinceMs;
 }
 
 /** With a debt on disk, a docker that does not answer means that apps are down. */
