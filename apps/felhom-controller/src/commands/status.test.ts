@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { alertStore } from '../alerts/alert-store.ts';
 import { fileHistory } from '../history/history.ts';
 import { buildProgram } from '../program.ts';
-import type { Debt } from '../quiesce/marker.ts';
+import type { Debt, Marker } from '../quiesce/marker.ts';
 import { openMarkers } from '../wiring.ts';
 import { exampleResult } from './example-result.ts';
 import { metricsText } from './status-metrics.ts';
@@ -55,7 +55,7 @@ const debt: Debt = {
   run_id: 'run-1',
 };
 
-async function owe(): Promise<void> {
+async function owe(what: Pick<Marker, 'debts' | 'after_start'> = { debts: [debt], after_start: [] }): Promise<void> {
   const times = { written_at_ms: 1, deadline_at_ms: 2 };
   await openMarkers({ state_dir: state() }).write({
     run_id: 'run-1',
@@ -63,8 +63,7 @@ async function owe(): Promise<void> {
     boot_id: 'b',
     engine_id: 'e',
     ...times,
-    debts: [debt],
-    after_start: [],
+    ...what,
   });
 }
 
@@ -107,6 +106,14 @@ describe('status', () => {
     const { exit, stdout } = await status('--check');
     expect(exit).toBe(20);
     expect(stdout).toContain('DOWN since an interrupted run: paperless/db');
+    expect(stdout).toContain('type: felhom-controller recover');
+  });
+
+  it('is 20 also where only the command after a start is owed, and names the service it is owed to', async () => {
+    await owe({ debts: [], after_start: [{ stack: 'paperless', service: 'app', command: 'maintenance off' }] });
+    const { exit, stdout } = await status('--check');
+    expect(exit).toBe(20);
+    expect(stdout).toContain('DOWN since an interrupted run: paperless/app');
     expect(stdout).toContain('type: felhom-controller recover');
   });
 

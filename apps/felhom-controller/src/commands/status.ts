@@ -1,5 +1,6 @@
 import { asFailure } from '@felhom/kernel/failure.ts';
 import type { Refusal } from '../adapters/refusal-file.ts';
+import type { Marker } from '../quiesce/marker.ts';
 import type { MarkerRead, RunHolder } from '../quiesce/ports.ts';
 import { type Places, quickPlaces } from '../state/places.ts';
 import { namesIn, textOf } from '../state/quick-files.ts';
@@ -90,7 +91,6 @@ async function look(places: Places): Promise<Status> {
   const { stateDir, runDir, configFile, configured } = places;
   const [marker, holder, refused] = [await readMarker(stateDir), await readHolder(runDir), await readRefused(stateDir)];
   const runs = glanceAtRuns(stateDir, 20);
-  const debts = marker.kind === 'present' ? marker.value.debts : [];
   const unfinished = glanceAtOtherDebts(stateDir);
   const found: Status = {
     schema: 'felhom.status/1',
@@ -98,7 +98,7 @@ async function look(places: Places): Promise<Status> {
     config_file: configFile,
     state_dir: stateDir,
     apps: appsWord(marker, unfinished, holder),
-    owed: debts.map(({ project, name }) => ({ stack: project ?? name, container: name })),
+    owed: marker.kind === 'present' ? owedBy(marker.value) : [],
     run: holder === null ? null : describeHolder(holder),
     last_run: runs[0] ?? null,
     last_backup: runs.find(({ outcome }) => outcome === 'done') ?? null,
@@ -109,6 +109,14 @@ async function look(places: Places): Promise<Status> {
     attention: [],
   };
   return { ...found, attention: attentionOf(found, marker) };
+}
+
+/** Containers that are owed a start, and services that are owed the command after it: an app in its maintenance mode is down too. */
+function owedBy({ debts, after_start: commands }: Marker): Status['owed'] {
+  return [
+    ...debts.map((debt) => ({ stack: debt.project ?? debt.name, container: debt.name })),
+    ...commands.map(({ stack, service }) => ({ stack, container: service })),
+  ];
 }
 
 async function readMarker(stateDir: string): Promise<MarkerRead> {
