@@ -27,8 +27,15 @@ export async function verifySnapshot(
   return {
     ...snapshot,
     hashed: unsealed.length === 0,
-    notes: unsealed.map(({ name }) => `${name} was never hashed: its size and the checksums inside it are right`),
+    notes: unsealed.map(unhashed),
   };
+}
+
+/** An archive carries checksums of its own (zstd's); a tree has nothing but what its file system may keep. */
+function unhashed({ name, method }: KeptSource): string {
+  return method === 'archive'
+    ? `${name} was never hashed: its size and the checksums inside it are right`
+    : `${name} was never hashed: its names are there, its contents could not be compared with anything`;
 }
 
 async function fileFaults({ disk }: SnapshotPorts, folder: string, file: KeptFile): Promise<string[]> {
