@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type Disk, errorCode, systemDisk } from './disk.ts';
@@ -6,7 +6,10 @@ import type { Schema } from './schema.ts';
 import { stateFile } from './state-file.ts';
 import type { MarkerRead } from './versioned-file.ts';
 
-/** One file a run, the newest kept. An entry that cannot be read is listed as such and hides no other. */
+/**
+ * One file a run, the newest kept. Ids begin with the time, so their order is that of the runs, whenever an entry was
+ * written again. An entry that cannot be read is listed as such and hides no other.
+ */
 export interface HistoryStore<T> {
   /** Writes or rewrites the entry, then drops the oldest beyond `keep`. Throws Failure `state_unwritable`. */
   save(id: string, value: T): Promise<void>;
@@ -18,7 +21,6 @@ export interface HistoryStore<T> {
 
 export interface HistoryEntry<T> {
   id: string;
-  savedAtMs: number;
   read: MarkerRead<T>;
 }
 
@@ -36,13 +38,13 @@ const idForm = /^[A-Za-z0-9_-]{1,64}$/;
 export function historyStore<T>(options: HistoryOptions<T>): HistoryStore<T> {
   const { folder, keep, schema, version = 1, disk = systemDisk } = options;
   const fileOf = (id: string): string => join(folder, `${id}.json`);
-  const entry = async ({ id, savedAtMs }: Listed): Promise<HistoryEntry<T>> => {
-    return { id, savedAtMs, read: await stateFile({ path: fileOf(id), version, schema, disk }).read() };
+  const entry = async (id: string): Promise<HistoryEntry<T>> => {
+    return { id, read: await stateFile({ path: fileOf(id), version, schema, disk }).read() };
   };
 
   const prune = async (saved: string): Promise<void> => {
-    const others = (await newestFirst(folder)).filter(({ id }) => id !== saved);
-    for (const { id } of others.slice(Math.max(0, keep - 1))) await disk.remove(fileOf(id));
+    const others = (await newestFirst(folder)).filter((id) => id !== saved);
+    for (const id of others.slice(Math.max(0, keep - 1))) await disk.remove(fileOf(id));
   };
 
   return {
@@ -58,8 +60,7 @@ export function historyStore<T>(options: HistoryOptions<T>): HistoryStore<T> {
     },
     find: async (wanted) => {
       const all = await newestFirst(folder);
-      const exact = all.find(({ id }) => id === wanted);
-      const matching = exact === undefined ? all.filter(({ id }) => id.startsWith(wanted)) : [exact];
+      const matching = all.includes(wanted) ? [wanted] : all.filter((id) => id.startsWith(wanted));
       const [only, another] = matching;
       if (only === undefined || wanted === '') throw notFound(wanted);
       if (another !== undefined) throw several(wanted, matching);
@@ -68,27 +69,18 @@ export function historyStore<T>(options: HistoryOptions<T>): HistoryStore<T> {
   };
 }
 
-interface Listed {
-  id: string;
-  savedAtMs: number;
-  savedAtNs: bigint;
-}
-
-async function newestFirst(folder: string): Promise<Listed[]> {
-  const names = await readdir(folder).catch((error: unknown) => {
+/** Ids of what is kept. */
+async function newestFirst(folder: string): Promise<string[]> {
+  const found = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     if (errorCode(error) === 'ENOENT') return [];
     throw unreadableFolder(folder, error);
   });
-  const ids = names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
-  const seen = await Promise.all(ids.filter((id) => idForm.test(id)).map((id) => look(folder, id)));
-  return seen
-    .filter((listed) => listed !== null)
-    .toSorted((a, b) => Number(b.savedAtNs - a.savedAtNs) || (a.id < b.id ? 1 : -1));
-}
-
-async function look(folder: string, id: string): Promise<Listed | null> {
-  const seen = await stat(join(folder, `${id}.json`), { bigint: true }).catch(() => null); // Pruned meanwhile.
-  return seen?.isFile() !== true ? null : { id, savedAtMs: Number(seen.mtimeMs), savedAtNs: seen.mtimeNs };
+  return found
+    .filter((each) => each.isFile() && each.name.endsWith('.json'))
+    .map(({ name }) => name.slice(0, -'.json'.length))
+    .filter((id) => idForm.test(id))
+    .toSorted()
+    .toReversed();
 }
 
 function unreadableFolder(folder: string, cause: unknown): Failure {
@@ -113,10 +105,9 @@ function notFound(wanted: string): Failure {
   });
 }
 
-function several(wanted: string, matching: readonly Listed[]): Failure {
-  const ids = matching.slice(0, 5).map(({ id }) => id);
+function several(wanted: string, matching: readonly string[]): Failure {
   return new Failure('usage', {
-    message: `"${wanted}" is the beginning of ${matching.length} entries: ${ids.join(', ')}.`,
+    message: `"${wanted}" is the beginning of ${matching.length} entries: ${matching.slice(0, 5).join(', ')}.`,
     hint: 'Type more of the id.',
   });
 }
