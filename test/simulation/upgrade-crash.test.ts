@@ -32,9 +32,7 @@ async function schedule(
   if (again !== null || run.end === null) recoveryEffects = (await simulateUpgradeRecovery(world, again)).trace.length;
   await recoverUpgradeUntilSettled(world);
   const where = `crash ${JSON.stringify(crash)} ${run.trace.at(-1) ?? ''}, in recovery ${JSON.stringify(again)}`;
-  const broken = (await brokenUpgrade(world, scenario, crash === null, run.trace.includes('debts.write'))).map(
-    (each) => `${where}: ${each}`,
-  );
+  const broken = (await brokenUpgrade(world, scenario, crash === null)).map((each) => `${where}: ${each}`);
   return { broken, effects: run.trace.length, recoveryEffects, isOwed: owes(run.trace) };
 }
 

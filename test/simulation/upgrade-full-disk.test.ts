@@ -53,6 +53,18 @@ describe('a new version that fills the disk of its data and of our state', () =>
   });
 });
 
+describe('a disk without room for the way back', () => {
+  it('stops nothing, and neither a debt nor a part of the room is left', async () => {
+    const world = makeUpgradeWorld(healthy);
+    const starts = world.fake.starts(app);
+    world.noRoom = true;
+    await expect(simulateUpgrade(world, null)).rejects.toMatchObject({ code: 'no_space' });
+    expect([world.reserved, world.debts.isEmpty(), world.lock.holder]).toEqual([false, true, null]);
+    await recoverUpgradeUntilSettled(world);
+    expect([world.fake.state(app)?.imageId, world.fake.starts(app)]).toEqual(['sha256:v1', starts]);
+  });
+});
+
 describe('a disk that is full by the time of the recovery', () => {
   it.each(['setRestartPolicy', 'stop'])('keeps nothing down that an upgrade had stopped (%s)', async (effect) => {
     const world = makeUpgradeWorld(healthy);

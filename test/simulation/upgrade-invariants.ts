@@ -11,7 +11,6 @@ export async function brokenUpgrade(
   world: UpgradeWorld,
   scenario: UpgradeScenario,
   undisturbed: boolean,
-  wasOwed = true,
 ): Promise<string[]> {
   await world.clock.pass(settledMs);
   const is = whichVersion(world, scenario);
@@ -22,7 +21,7 @@ export async function brokenUpgrade(
   if (is !== null) broken.push(...wrongWith(world, scenario, is));
   if (!world.debts.isEmpty()) broken.push('a debt remains');
   if (world.halves > 0) broken.push('what a killed write left is taken for a debt');
-  if (world.reserved && wasOwed) broken.push('room is still set aside');
+  if (world.reserved) broken.push('room is still set aside');
   if (world.lock.holder !== null) broken.push('the lock is still held');
   broken.push(...wrongRecord(world, is));
   const starts = startsOf(world);

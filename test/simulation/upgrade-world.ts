@@ -46,6 +46,8 @@ export interface UpgradeWorld extends UpgradeEngineWorld {
   diskFull: boolean;
   /** What happens while the data is read. */
   whileRead: () => void;
+  /** Other disks have no room for the way back. */
+  noRoom: boolean;
   /** Room for the way back is set aside. */
   reserved: boolean;
   /** Debts that were being written beside the whole one, in the same folder. */
@@ -90,6 +92,7 @@ export function makeUpgradeWorld(scenario: UpgradeScenario, clock: VirtualClock 
     },
     lock: { holder: null, nextPid: 100 },
     diskFull: false,
+    noRoom: false,
     reserved: false,
     halves: 0,
     whileRead: () => undefined,
@@ -218,9 +221,10 @@ export function upgradePorts(world: UpgradeWorld, life: Doom, pid: number): Upgr
         }),
       putBack: async ({ path, base64 }) => void world.files.set(path, Buffer.from(base64, 'base64').toString('utf8')),
       exists: async (path) => world.files.has(path),
+      roomFor: async () => ['/volumes/.felhom-room'],
       reserve: async () => {
-        world.reserved = true;
-        return ['/volumes/.felhom-room'];
+        world.reserved = true; // In part.
+        if (world.noRoom) throw new Failure('no_space', { message: 'no room for the way back', hint: 'df' });
       },
       release: async () => {
         world.reserved = false;

@@ -8,29 +8,24 @@ import type { FilesPort } from '../upgrade/ports.ts';
 const boundMs = 60_000;
 
 /** Room that is set aside by files beside the data, one a file system (fallocate(1) of util-linux). */
-export function roomOnDisk(commands: CommandRunner): Pick<FilesPort, 'reserve' | 'release'> {
-  const release = async (places: readonly string[]): Promise<void> => {
-    for (const place of places) {
-      await rm(place, { force: true });
-      // Some file systems count the room as free only once this is on the disk.
-      await commands.run('sync', ['-f', '--', dirname(place)], { timeoutMs: boundMs });
-    }
-  };
+export function roomOnDisk(commands: CommandRunner): Pick<FilesPort, 'roomFor' | 'reserve' | 'release'> {
   return {
-    release,
-    reserve: async (stack, folders, bytes) => {
-      const places: string[] = [];
-      for (const place of await placesFor(stack, folders)) {
+    roomFor: placesFor,
+    reserve: async (places, bytes) => {
+      for (const place of places) {
         const { exitCode, stderr } = await commands.run('fallocate', ['--length', String(bytes), '--', place], {
           timeoutMs: boundMs,
         });
-        places.push(place);
         // A file system that cannot set room aside (ZFS, NFS) does without: the gate has looked at what is free.
-        if (exitCode === 0 || !/no space|quota/i.test(stderr)) continue;
-        await release(places);
-        throw noSpace(stack, dirname(place), bytes);
+        if (exitCode !== 0 && /no space|quota/i.test(stderr)) throw noSpace(dirname(place), bytes);
       }
-      return places;
+    },
+    release: async (places) => {
+      for (const place of places) {
+        await rm(place, { force: true });
+        // Some file systems count the room as free only once this is on the disk.
+        await commands.run('sync', ['-f', '--', dirname(place)], { timeoutMs: boundMs });
+      }
     },
   };
 }
@@ -46,9 +41,9 @@ async function placesFor(stack: string, folders: readonly string[]): Promise<str
   return [...byDevice.values()];
 }
 
-function noSpace(stack: string, folder: string, bytes: number): Failure {
+function noSpace(folder: string, bytes: number): Failure {
   return new Failure('no_space', {
-    message: `the way back of ${stack} needs ${formatBytes(bytes)} beside ${folder}, and they are not there; nothing was stopped`,
+    message: `the way back needs ${formatBytes(bytes)} beside ${folder}, and they are not there; nothing was stopped`,
     hint: 'Make room (df -h; docker system df), then run the same command again.',
   });
 }

@@ -9,7 +9,9 @@ import type { FilesPort } from '../upgrade/ports.ts';
 import { projectFiles } from '../volume-snapshots/project-files.ts';
 
 /** Compose and env files of stacks; the engine is asked what belongs to a project. */
-export function stackFiles(engine: Pick<VolumeEngine, 'composeModel'>): Omit<FilesPort, 'reserve' | 'release'> {
+export function stackFiles(
+  engine: Pick<VolumeEngine, 'composeModel'>,
+): Omit<FilesPort, 'roomFor' | 'reserve' | 'release'> {
   return {
     belonging: async (project) => await belonging(engine, project),
     keep: async (paths) => {

@@ -50,15 +50,6 @@ export async function activate(
   });
 }
 
-/** Room for the way back, on the disks of the data: what the new version fills is not ours to remove before. */
-async function reserveRoom(
-  { files }: UpgradePorts,
-  { bounds }: UpgradeSettings,
-  { plan, data }: Checked,
-): Promise<string[]> {
-  return await files.reserve(plan.stack, data.folders, data.restoreBytes + bounds.minFreeBytes);
-}
-
 type UnderLock = ActivateRequest & { runId: string; lock: HeldLock };
 
 async function underLock(
@@ -72,7 +63,7 @@ async function underLock(
   const data = checked.data.obstacles.length > 0 ? null : await ports.data.prepare(checked.plan.stack);
   const guard = await startGuard(ports, warn);
   const digests = await holdImages(ports, checked.look);
-  const reserved = data === null ? [] : await reserveRoom(ports, settings, checked);
+  const reserved = data === null ? [] : await ports.files.roomFor(checked.plan.stack, checked.data.folders);
   const nowMs = clock.nowMs();
   const debt = promiseOf({
     look: checked.look,
@@ -92,9 +83,12 @@ async function underLock(
   guard.arm(settings.bounds.maxUpgradeMs + settings.quiesce.hungHolderMs);
   try {
     await owe(transaction, {});
+    // Room for the way back: what the new version fills is not ours to remove before.
+    await ports.files.reserve(reserved, checked.data.restoreBytes + settings.bounds.minFreeBytes);
   } catch (error) {
     guard.disarm();
     await ports.files.release(reserved);
+    await ports.debts.erase(); // Nothing was stopped, and nothing is owed.
     throw error;
   }
   const end = await carryThrough(transaction, data);

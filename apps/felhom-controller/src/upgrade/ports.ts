@@ -82,8 +82,10 @@ export interface FilesPort {
   putBack(file: KeptFile): Promise<void>;
   /** The path, where such a file exists. */
   exists(path: string): Promise<boolean>;
-  /** Sets room aside on every file system of these folders; answers where. @throws Failure `no_space`; then none is set aside. */
-  reserve(stack: string, folders: readonly string[], bytes: number): Promise<string[]>;
+  /** Where room would be set aside: one place on each file system of these folders. */
+  roomFor(stack: string, folders: readonly string[]): Promise<string[]>;
+  /** Sets room aside in these places. @throws Failure `no_space`. */
+  reserve(places: readonly string[], bytes: number): Promise<void>;
   /** Gives it back. Gone already: fine. */
   release(places: readonly string[]): Promise<void>;
   /** The folders in which nothing can be written, or no room is left. */
