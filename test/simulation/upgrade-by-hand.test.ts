@@ -144,6 +144,7 @@ describe('an upgrade that a person takes back', () => {
 });
 
 const nothing = {
+  moved: { left: [], found: [] },
   folders: [],
   leftOut: [],
   shared: [],

@@ -148,7 +148,7 @@ describe('what an upgrade stops', () => {
   beforeEach(async () => {
     fake = fakeEngine(virtualClock());
     fake.add({ name: 'shop-app-1', project: 'shop', service: 'app', restartPolicy: 'no' });
-    const none = { images: new Map(), comparable: new Map(), remote: new Map() };
+    const none = { images: new Map(), comparable: new Map(), remote: new Map(), oneOffs: [] };
     const files = { project: 'shop', composeFiles: [], envFiles: [], workingDir: null };
     look = { ...none, files, stack: 'shop', config: { services: [] }, containers: await fake.engine.list() };
   });

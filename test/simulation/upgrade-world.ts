@@ -262,6 +262,7 @@ function dataOf(world: UpgradeWorld, step: Parameters<typeof stackEngineOver>[1]
   const plan = {
     folders: [],
     leftOut: [],
+    moved: { left: [], found: [] },
     shared: [],
     obstacles: [],
     neededBytes: 0,

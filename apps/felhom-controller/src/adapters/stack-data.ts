@@ -11,6 +11,7 @@ export function stackData(snapshots: VolumeSnapshots): DataPort {
         leftOut: plan.leftOut,
         shared: plan.shared,
         obstacles: plan.obstacles,
+        moved: plan.moved,
         // Unpacking happens beside what is there: the same room once more.
         neededBytes: plan.neededBytes * 2,
         restoreBytes: plan.neededBytes,

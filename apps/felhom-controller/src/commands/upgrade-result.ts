@@ -82,7 +82,7 @@ const outcomes: Record<UpgradeResult['outcome'], string> = {
 
 export function resultText(result: UpgradeResult): string {
   const row = (label: string, text: string): string => `  ${label.padEnd(19)}${text}`;
-  const lines = [`${result.stack}: ${outcomes[result.outcome]}`];
+  const lines = [`${result.stack}: ${titleOf(result)}`];
   for (const change of result.changes) lines.push(row(change.service, changeWords(change)));
   for (const { what, why } of result.not_rolled_back) lines.push(row('not rolled back', `${what} (${why})`));
   for (const { name, state, why } of result.gates.filter((gate) => gate.state !== 'open'))
@@ -93,6 +93,16 @@ export function resultText(result: UpgradeResult): string {
   for (const { container, why } of result.owed) lines.push(row('DOWN', `${container} (${why})`));
   for (const warning of result.warnings) lines.push(row('note', warning));
   return lines.join('\n');
+}
+
+/** No more than is so: a closed gate is no plan, and data that was not kept did not come back. */
+function titleOf({ outcome, gates }: UpgradeResult): string {
+  if (outcome === 'planned' && gates.some(({ state }) => state === 'closed'))
+    return 'there is something newer, and something in the way; nothing was stopped';
+  const isWithoutData = gates.some(({ name, state }) => name === 'snapshot_possible' && state === 'forced');
+  if (outcome === 'rolled_back' && isWithoutData)
+    return 'ROLLED BACK: the old version runs, on the data as the new one left it';
+  return outcomes[outcome];
 }
 
 function changeWords({ kind, from, to, download }: ServiceChange): string {

@@ -186,7 +186,7 @@ async function back(transaction: Transaction, cause: Failure, wayBack?: WayBack)
       return { outcome: 'kept', failure: shown, owed: end.owed, recovered: false };
     }
     if (end.outcome === 'rolled_back') {
-      const failure = rolledBack(stack, end, cause.message);
+      const failure = rolledBack(transaction.debt, end, cause.message);
       const shown = told ? interrupted(cause, failure.message) : failure;
       return { outcome: 'rolled_back', owed: [], failure: shown, recovered: end.recovered };
     }

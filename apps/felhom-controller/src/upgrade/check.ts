@@ -39,6 +39,7 @@ export async function checkStack(
     {
       plan,
       containers: look.containers,
+      oneOffs: look.oneOffs,
       serviceLabels: look.config.services.map(({ labels }) => labels),
       flagFile: (await ports.files.exists(settings.blockFile)) ? settings.blockFile : null,
       lostImages: await lostImages(ports, look),

@@ -2,7 +2,7 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import type { ProjectConfig, ProjectFiles, StackEngine } from '../engine/stack-engine.ts';
 import type { UpgradePorts } from './ports.ts';
-import type { RemoteAnswer, StackLook } from './upgrade-plan.ts';
+import { type RemoteAnswer, ran, type StackLook } from './upgrade-plan.ts';
 
 export interface LookOptions {
   /** Ask the registries what their names mean now. */
@@ -19,7 +19,8 @@ export async function lookAtStack(
   stack: string,
   options: LookOptions,
 ): Promise<StackLook> {
-  const containers = (await engine.list()).filter(({ project, oneoff }) => project === stack && !oneoff);
+  const own = (await engine.list()).filter(({ project }) => project === stack);
+  const containers = own.filter(({ oneoff }) => !oneoff);
   if (containers.length === 0) throw unknownStack(stack);
   const pins = memory.pinsPath(stack);
   const project = filesOf(stack, containers, pins);
@@ -31,6 +32,7 @@ export async function lookAtStack(
     stack,
     files: project,
     containers,
+    oneOffs: own.filter((each) => each.oneoff && ran(each)).map(({ name }) => name),
     config,
     images,
     comparable: await comparableHashes({ engine, files }, { containers, project, config, pins }),

@@ -123,6 +123,8 @@ export interface DataPlan {
   leftOut: { what: string; why: string }[];
   shared: { source: string; container: string }[];
   obstacles: { what: string; why: string }[];
+  /** `left`: data of what runs that the files name no more; `found`: volumes of theirs that are there and no container has. */
+  moved: { left: string[]; found: string[] };
   /** For the snapshot, and for unpacking it again beside what is there. */
   neededBytes: number;
   /** For the latter alone. */

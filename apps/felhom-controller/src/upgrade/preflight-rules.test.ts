@@ -13,11 +13,12 @@ const open: Preflight = {
     unknown: [],
   },
   containers: [container()],
+  oneOffs: [],
   serviceLabels: [{}],
   flagFile: null,
   lostImages: [],
   oldFiles: 'known',
-  data: { leftOut: [], shared: [], obstacles: [], neededBytes: 100, freeBytes: 1_000 },
+  data: { leftOut: [], shared: [], obstacles: [], moved: { left: [], found: [] }, neededBytes: 100, freeBytes: 1_000 },
   unwritable: [],
   minFreeBytes: 900,
 };
@@ -36,6 +37,7 @@ describe('the gates', () => {
     ['blocked', { flagFile: '/etc/felhom/upgrade.blocked' }],
     ['blocked', { serviceLabels: [{ 'felhom.upgrade': 'blocked' }] }],
     ['blocked', { containers: [container({ labels: { 'felhom.upgrade': 'blocked' } })] }],
+    ['one_off', { oneOffs: ['shop-app-run-1'] }],
     ['data_writable', { unwritable: ['/data'] }],
     ['space', { data: { ...open.data, freeBytes: 999 } }],
     [
@@ -56,6 +58,8 @@ describe('the gates', () => {
   it.each<[string, Partial<Preflight>]>([
     ['old_images', { lostImages: ['shop-app-1'] }],
     ['old_files', { oldFiles: 'unknown' }],
+    ['data_moved', { data: { ...open.data, moved: { left: ['shop_old'], found: [] } } }],
+    ['data_moved', { data: { ...open.data, moved: { left: [], found: ['shop_new'] } } }],
     ['data_shared', { data: { ...open.data, shared: [{ source: 'data', container: 'other' }] } }],
     ['snapshot_possible', { data: { ...open.data, obstacles: [{ what: 'nfs', why: 'it has options' }] } }],
     ['steady', { containers: [container({ status: 'restarting' })] }],

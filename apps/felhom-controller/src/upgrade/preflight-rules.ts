@@ -5,6 +5,8 @@ import type { UpgradePlan } from './upgrade-plan.ts';
 export interface Preflight {
   plan: UpgradePlan;
   containers: readonly ContainerState[];
+  /** One-off runs of the stack that run now, by name: nobody stops those, and they may write to its data. */
+  oneOffs: readonly string[];
   /** Labels of the services as the files have them now. */
   serviceLabels: readonly Readonly<Record<string, string>>[];
   /** The host flag file, where it exists. */
@@ -24,6 +26,7 @@ export interface DataLook {
   leftOut: readonly { what: string; why: string }[];
   shared: readonly { source: string; container: string }[];
   obstacles: readonly { what: string; why: string }[];
+  moved: { left: readonly string[]; found: readonly string[] };
   neededBytes: number;
   freeBytes: number;
 }
@@ -40,6 +43,7 @@ export interface Gate {
 export function judgeGates(seen: Preflight, { force }: { force: boolean }): Gate[] {
   return [
     hard('blocked', blockedBy(seen)),
+    hard('one_off', list(seen.oneOffs, 'started by hand (docker compose run) and still running:')),
     hard('image_present', missing(seen.plan)),
     hard('data_writable', list(seen.unwritable, 'nothing can be written in')),
     hard('space', space(seen)),
@@ -51,6 +55,7 @@ export function judgeGates(seen: Preflight, { force }: { force: boolean }): Gate
         : 'what runs was made from Compose files that are not known any more: a rollback would keep the present ones',
       force,
     ),
+    soft('data_moved', movedWords(seen.data), force),
     soft('data_shared', sharedWords(seen.data), force),
     soft('snapshot_possible', obstacleWords(seen.data), force),
     soft('steady', unsteady(seen.containers), force),
@@ -96,6 +101,16 @@ function sharedWords({ shared }: DataLook): string | null {
     shared.map(({ source, container }) => `${source} (${container})`),
     'containers outside this stack use its data, which cannot be rolled back under them:',
   );
+}
+
+/** A new version that begins without its data is healthy, and empty. */
+function movedWords({ moved }: DataLook): string | null {
+  const left = list(moved.left, 'the new version would begin without the data of what runs:');
+  const found = list(
+    moved.found,
+    'it would begin on what lies in a volume that no container has (left by a version that was taken back?):',
+  );
+  return left === null ? found : found === null ? left : `${left}; ${found}`;
 }
 
 function obstacleWords({ obstacles }: DataLook): string | null {

@@ -1,5 +1,6 @@
 import type { ContainerState } from '../engine/engine.ts';
 import { toDebt } from '../quiesce/plan.ts';
+import { isAnonymous } from '../volume-snapshots/anonymous.ts';
 import type { OldService, UpgradeDebt } from './debt.ts';
 import type { OldFiles } from './old-files.ts';
 import { containersOf, ran, type StackLook, type UpgradePlan } from './upgrade-plan.ts';
@@ -85,10 +86,9 @@ function oldServices(look: StackLook, digests: PromiseInput['digests']): OldServ
   });
 }
 
-/** Docker names a volume that nobody named by 64 hexadecimal digits. */
 function anonymousVolumes({ mounts, number }: ContainerState): OldService['anonymous'] {
   return mounts.flatMap(({ kind, volume, destination }) =>
-    kind === 'volume' && volume !== null && /^[0-9a-f]{64}$/.test(volume)
+    kind === 'volume' && volume !== null && isAnonymous(volume)
       ? [{ volume, target: destination, number: number ?? 1 }]
       : [],
   );

@@ -120,18 +120,24 @@ async function verifyLate(transaction: Transaction): Promise<OtherSettled> {
   return { started: [], owed: [], failure: new Failure('upgrade_failed', { message, hint }) };
 }
 
-function settledBy({ stack }: UpgradeDebt, end: TakenBack, why: string): OtherSettled {
+function settledBy(debt: UpgradeDebt, end: TakenBack, why: string): OtherSettled {
   return {
     started: end.started,
     owed: end.owed,
-    failure: end.outcome === 'rolled_back' ? rolledBack(stack, end, why) : end.failure,
+    failure: end.outcome === 'rolled_back' ? rolledBack(debt, end, why) : end.failure,
   };
 }
 
 /** How an upgrade that was taken back is told. */
-export function rolledBack(stack: string, { recovered }: Pick<TakenBack, 'recovered'>, why: string): Failure {
+export function rolledBack(
+  { stack, data }: Pick<UpgradeDebt, 'stack' | 'data'>,
+  { recovered }: Pick<TakenBack, 'recovered'>,
+  why: string,
+): Failure {
+  const health = recovered ? 'healthy' : 'but it is NOT healthy';
+  const onData = data === 'snapshot' ? 'with its data as it was' : 'on the data as the new one left it: none was kept';
   return new Failure('rolled_back', {
-    message: `${stack} runs its old version again, ${recovered ? 'healthy, with its data as it was' : 'but it is NOT healthy'}: ${why}`,
+    message: `${stack} runs its old version again, ${health}, ${onData}: ${why}`,
     hint: `This target is not tried again until: felhom-controller upgrade allow ${stack}`,
   });
 }

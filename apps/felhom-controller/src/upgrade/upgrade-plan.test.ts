@@ -39,6 +39,7 @@ function look(given: {
     stack: 'shop',
     files: { project: 'shop', composeFiles: ['/srv/shop/compose.yaml'], envFiles: [], workingDir: '/srv/shop' },
     containers: given.containers,
+    oneOffs: [],
     config: { services: given.services },
     comparable: new Map(given.services.map(({ name, hash }) => [name, hash])),
     images: new Map(Object.entries(given.images)),

@@ -10,6 +10,8 @@ export interface StackLook {
   files: ProjectFiles;
   /** Containers of the project, one-off runs left out. */
   containers: readonly ContainerState[];
+  /** Names of one-off runs that run. */
+  oneOffs: readonly string[];
   /** The files as they lie on disk. */
   config: ProjectConfig;
   /** The hashes that containers made from these files now would have, by service: with what the last rollback pinned. */

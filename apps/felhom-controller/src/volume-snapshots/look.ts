@@ -4,6 +4,7 @@ import type { ComposeModel } from '../engine/compose-model.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import type { VolumeState } from '../engine/volume-engine.ts';
 import { type Candidate, candidatesOf, volumeNames } from './candidates.ts';
+import { type MovedData, movedData } from './moved-data.ts';
 import type { SnapshotPorts, StackProject } from './ports.ts';
 import { type PathFact, planSources, type SnapshotPolicy, type SourceFacts, type SourcePlan } from './source-plan.ts';
 
@@ -18,6 +19,7 @@ export interface StackLook {
   /** Everything it mounts, with what the engine says of its volumes. */
   candidates: Candidate[];
   sources: SourcePlan;
+  moved: MovedData;
 }
 
 export interface LookOptions {
@@ -43,7 +45,8 @@ export async function lookAtStack(ports: SnapshotPorts, stack: string, options: 
   );
   const candidates = candidatesOf(own, model, volumes);
   const facts = await gatherFacts(ports, { stack, containers, candidates }, project, options);
-  return { stack, project, containers, own, model, candidates, sources: planSources(facts) };
+  const moved = movedData(facts, model);
+  return { stack, project, containers, own, model, candidates, sources: planSources(facts), moved };
 }
 
 function unknownStack(stack: string, containers: readonly ContainerState[]): Failure {

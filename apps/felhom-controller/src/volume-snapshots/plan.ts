@@ -30,6 +30,7 @@ export async function planSnapshot(
     sources,
     leftOut,
     shared,
+    moved: look.moved,
     obstacles: [...obstacles, ...measured.flatMap((each) => each.obstacles)],
     running: look.own.filter(isUp).map(({ name }) => name),
     contentBytes: sources.reduce((sum, { contentBytes }) => sum + contentBytes, 0),

@@ -3,6 +3,7 @@ import type { Clock } from '@felhom/kernel/clock.ts';
 import type { VolumeEngine } from '../engine/volume-engine.ts';
 import type { Manifest } from './manifest.ts';
 import type { Mount } from './mounts.ts';
+import type { MovedData } from './moved-data.ts';
 import type { RestoreDebt } from './restore-debt.ts';
 
 /*
@@ -55,6 +56,8 @@ export interface SnapshotPlan {
   leftOut: LeftOut[];
   /** Sources that a container outside the stack uses too. Reported; refuses an upgrade. */
   shared: SharedSource[];
+  /** Where the files have its data elsewhere than its containers: an upgrade would begin without it. */
+  moved: MovedData;
   /** Why there can be no snapshot that could be restored. Empty: there can. */
   obstacles: Obstacle[];
   /** Names of the stack's containers that run. */
