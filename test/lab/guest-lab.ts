@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { loadConfig, locateConfig } from 'felhom-controller/config.ts';
 import { openEngineApi } from 'felhom-controller/engine/engine-api.ts';
-import type { VolumeSnapshots } from 'felhom-controller/volume-snapshots/ports.ts';
+import type { VolumeSnapshots } from 'felhom-controller/volume-snapshots/contract.ts';
 import { openSnapshots } from 'felhom-controller/volume-snapshots/wiring.ts';
 import { stringify } from 'yaml';
 import { labsFolder } from './disk.ts';

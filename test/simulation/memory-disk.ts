@@ -1,12 +1,7 @@
 import { dirname, join } from 'node:path/posix';
+import type { SourceMethod } from 'felhom-controller/volume-snapshots/contract.ts';
 import type { Mount } from 'felhom-controller/volume-snapshots/mounts.ts';
-import type {
-  Archiver,
-  Member,
-  SnapshotDisk,
-  SourceMethod,
-  StoredFile,
-} from 'felhom-controller/volume-snapshots/ports.ts';
+import type { Archiver, Member, SnapshotDisk, StoredFile } from 'felhom-controller/volume-snapshots/ports.ts';
 
 /*
  * A file system in memory, and the programs that copy on it, as snapshots meet them. It refuses what a real one refuses:

@@ -1,5 +1,5 @@
 import type { DataPort } from '../upgrade/ports.ts';
-import type { VolumeSnapshots } from '../volume-snapshots/ports.ts';
+import type { VolumeSnapshots } from '../volume-snapshots/contract.ts';
 
 /** A stack's data by volume snapshots. */
 export function stackData(snapshots: VolumeSnapshots): DataPort {

@@ -2,7 +2,7 @@ import { formatBytes } from '@felhom/cli/quantity.ts';
 import { asFailure, Failure } from '@felhom/kernel/failure.ts';
 import { loadConfig, locateConfig } from '../config.ts';
 import { quiesceBounds } from '../config-bounds.ts';
-import type { VolumeSnapshots } from '../volume-snapshots/ports.ts';
+import type { VolumeSnapshots } from '../volume-snapshots/contract.ts';
 import { openEngine } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 import { describeSnapshot, type SnapshotSeen } from './snapshot-seen.ts';

@@ -1,4 +1,4 @@
-import type { ListedSnapshot } from '../volume-snapshots/ports.ts';
+import type { ListedSnapshot } from '../volume-snapshots/contract.ts';
 
 /** A snapshot as every command's JSON shows it. */
 export interface SnapshotSeen {

@@ -1,6 +1,6 @@
 import type { LoadedConfig } from '../config.ts';
 import type { RunEvent, RunPorts } from '../quiesce/ports.ts';
-import type { VolumeSnapshots } from '../volume-snapshots/ports.ts';
+import type { VolumeSnapshots } from '../volume-snapshots/contract.ts';
 import { openLocalRun } from '../wiring.ts';
 import type { CommandContext } from './context.ts';
 

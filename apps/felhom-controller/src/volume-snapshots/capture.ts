@@ -3,9 +3,10 @@ import { join } from 'node:path/posix';
 import { formatBytes } from '@felhom/cli/quantity.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { Catalog } from './catalog.ts';
+import type { CaptureRequest, PlannedSource, SnapshotPlan } from './contract.ts';
 import type { KeptFile, KeptSource, Manifest } from './manifest.ts';
 import type { Planned } from './plan.ts';
-import type { CaptureRequest, PlannedSource, SnapshotPlan, SnapshotPorts } from './ports.ts';
+import type { SnapshotPorts } from './ports.ts';
 import { projectFiles } from './project-files.ts';
 import { requireDown, standing } from './seen-down.ts';
 

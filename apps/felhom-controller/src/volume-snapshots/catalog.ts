@@ -1,7 +1,8 @@
 import { join } from 'node:path/posix';
 import { Failure } from '@felhom/kernel/failure.ts';
+import type { ListedSnapshot, Snapshot } from './contract.ts';
 import { type Manifest, manifestFile, manifestVersion, snapshotId, withChecksum } from './manifest.ts';
-import type { ListedSnapshot, Snapshot, SnapshotDisk } from './ports.ts';
+import type { SnapshotDisk } from './ports.ts';
 
 /*
  * Invariants

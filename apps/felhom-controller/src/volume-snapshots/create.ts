@@ -9,9 +9,9 @@ import { newRun, type Run } from '../quiesce/run.ts';
 import { settleEarlier } from '../quiesce/settle.ts';
 import { withStackDown } from '../quiesce/stack-down.ts';
 import { startGuard } from '../quiesce/start-guard.ts';
+import type { Captured, Snapshot, SnapshotPlan, VolumeSnapshots } from './contract.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { requireNotBetween } from './not-between.ts';
-import type { Captured, Snapshot, SnapshotPlan, VolumeSnapshots } from './ports.ts';
 
 /*
  * Invariants

@@ -4,8 +4,9 @@ import type { ComposeModel } from '../engine/compose-model.ts';
 import type { ContainerState } from '../engine/engine.ts';
 import type { VolumeState } from '../engine/volume-engine.ts';
 import { type Candidate, candidatesOf, volumeNames } from './candidates.ts';
+import type { StackProject } from './contract.ts';
 import { type MovedData, movedData } from './moved-data.ts';
-import type { SnapshotPorts, StackProject } from './ports.ts';
+import type { SnapshotPorts } from './ports.ts';
 import { type PathFact, planSources, type SnapshotPolicy, type SourceFacts, type SourcePlan } from './source-plan.ts';
 
 /** A stack as docker and Compose tell it, at one moment. */

@@ -1,6 +1,7 @@
+import type { Obstacle, PlannedSource, SnapshotPlan } from './contract.ts';
 import { type LookOptions, lookAtStack, type StackLook } from './look.ts';
 import { mountOf } from './mounts.ts';
-import type { Obstacle, PlannedSource, SnapshotPlan, SnapshotPorts } from './ports.ts';
+import type { SnapshotPorts } from './ports.ts';
 import { isUp } from './seen-down.ts';
 
 const headroom = 1.1;

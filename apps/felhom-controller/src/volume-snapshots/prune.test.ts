@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { LastGood } from './catalog.ts';
+import type { ListedSnapshot } from './contract.ts';
 import type { Manifest } from './manifest.ts';
-import type { ListedSnapshot } from './ports.ts';
 import { pruneSnapshots } from './prune.ts';
 
 const manifest: Manifest = {

@@ -2,10 +2,10 @@ import { Failure } from '@felhom/kernel/failure.ts';
 import type { QuiesceBounds } from '../quiesce/bounds.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
 import { startGuard } from '../quiesce/start-guard.ts';
+import type { Restored, VolumeSnapshots } from './contract.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { requireNotBetween } from './not-between.ts';
 import { owesStack } from './owes-stack.ts';
-import type { Restored, VolumeSnapshots } from './ports.ts';
 
 export interface RestoreRunOptions {
   stack: string;

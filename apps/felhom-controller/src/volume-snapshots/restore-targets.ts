@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path/posix';
 import type { VolumeState } from '../engine/volume-engine.ts';
+import type { RestoreRequest } from './contract.ts';
 import type { StackLook } from './look.ts';
 import type { KeptFile, KeptSource, Manifest } from './manifest.ts';
 import { isWithin, mountOf, mountsBelow } from './mounts.ts';
-import type { RestoreRequest, SnapshotDisk, SnapshotPorts } from './ports.ts';
+import type { SnapshotDisk, SnapshotPorts } from './ports.ts';
 import type { SwapItem } from './restore-debt.ts';
 
 /** Where something kept goes, and how. */

@@ -1,8 +1,8 @@
 import type { ContainerState } from '../engine/engine.ts';
 import { stackOf } from '../quiesce/marker.ts';
 import type { Candidate } from './candidates.ts';
+import type { LeftOut, Obstacle, SharedSource, Source } from './contract.ts';
 import { isWithin, type Mount, mountOf, mountsBelow } from './mounts.ts';
-import type { LeftOut, Obstacle, SharedSource, Source } from './ports.ts';
 import { isSystemPath } from './system-paths.ts';
 
 export interface SourceFacts {

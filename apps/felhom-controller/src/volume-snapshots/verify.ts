@@ -3,8 +3,9 @@ import { join } from 'node:path/posix';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { type Catalog, damaged } from './catalog.ts';
 import { watchMembers } from './check-members.ts';
+import type { Snapshot, Verified } from './contract.ts';
 import type { KeptFile, KeptSource, Manifest } from './manifest.ts';
-import type { Snapshot, SnapshotPorts, Verified } from './ports.ts';
+import type { SnapshotPorts } from './ports.ts';
 
 /** Reads all of a snapshot and compares it with its manifest. @throws Failure `snapshot_damaged` with every fault. */
 export async function verifySnapshot(

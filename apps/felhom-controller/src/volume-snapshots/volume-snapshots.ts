@@ -1,8 +1,9 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import { captureSources, requirePossible } from './capture.ts';
 import { openCatalog } from './catalog.ts';
+import type { Captured, VolumeSnapshots } from './contract.ts';
 import { planSnapshot } from './plan.ts';
-import type { Captured, SnapshotPorts, VolumeSnapshots } from './ports.ts';
+import type { SnapshotPorts } from './ports.ts';
 import { pruneSnapshots } from './prune.ts';
 import { restoreSnapshot } from './restore.ts';
 import type { SnapshotPolicy } from './source-plan.ts';
@@ -62,10 +63,6 @@ export function openVolumeSnapshots(ports: SnapshotPorts, options: SnapshotOptio
         message: `nobody can tell which snapshot of ${stack} is the last good one: its pointer cannot be read`,
         hint: `Name one: felhom-controller snapshot list ${stack}`,
       });
-    },
-    markLastGood: async (stack, id) => {
-      await catalog.find(stack, id);
-      await catalog.markLastGood(stack, id);
     },
     prune,
   };
