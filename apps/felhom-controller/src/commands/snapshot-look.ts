@@ -1,5 +1,5 @@
 import { formatBytes } from '@felhom/cli/quantity.ts';
-import { asFailure, Failure } from '@felhom/kernel/failure.ts';
+import { asFailure, Failure, failures } from '@felhom/kernel/failure.ts';
 import { loadConfig, locateConfig } from '../config.ts';
 import { quiesceBounds } from '../config-bounds.ts';
 import type { VolumeSnapshots } from '../volume-snapshots/contract.ts';
@@ -53,7 +53,7 @@ export async function snapshotVerify(context: CommandContext, stack: string, id:
       ])
       .join('\n'),
   );
-  if (bad.length > 0) context.setExit(new Failure('snapshot_damaged', { message: '', hint: '' }).exit);
+  if (bad.length > 0) context.setExit(failures.snapshot_damaged.exit);
 }
 
 async function check(

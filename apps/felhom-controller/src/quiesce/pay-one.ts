@@ -15,7 +15,6 @@ export interface DebtTracker {
   paid: string | null;
   /** Why it is not paid yet. */
   why: string;
-  needsStop(state: ContainerState | null): boolean;
 }
 
 /** What all debts of one payment share. */
@@ -29,7 +28,7 @@ export interface PayContext extends PayOptions {
 const stepsPerTry = 6;
 
 export function newTracker(debt: Debt, history: DebtHistory | undefined): DebtTracker {
-  const tracker: DebtTracker = {
+  return {
     debt: history === undefined ? debt : { ...debt, started_at: history.startedAt },
     id: debt.id,
     known: {
@@ -39,9 +38,7 @@ export function newTracker(debt: Debt, history: DebtHistory | undefined): DebtTr
     },
     paid: null,
     why: 'not tried yet',
-    needsStop: (state) => judgeDebt(tracker.debt, state, tracker.known).kind === 'stop_then_start',
   };
-  return tracker;
 }
 
 /** One try: looks, acts, looks again, until it is paid or nothing more can be done for now. Never throws. */

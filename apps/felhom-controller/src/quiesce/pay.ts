@@ -1,6 +1,7 @@
 import type { Clock } from '@felhom/kernel/clock.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { QuiesceBounds } from './bounds.ts';
+import { judgeDebt } from './debt.ts';
 import type { Debt } from './marker.ts';
 import { type Dependencies, dependenciesAmong } from './order.ts';
 import { type DebtTracker, newTracker, type PayContext, payOne } from './pay-one.ts';
@@ -88,7 +89,9 @@ async function endStopsInFlight(
   if (unsure.length === 0) return;
   const states = await engine.inspect(unsure.map(({ id }) => id)).catch(() => null);
   if (states === null) return;
-  const stillUp = unsure.filter((tracker, index) => tracker.needsStop(states[index] ?? null));
+  const stillUp = unsure.filter(
+    ({ debt, known }, index) => judgeDebt(debt, states[index] ?? null, known).kind === 'stop_then_start',
+  );
   await stopAll(
     stillUp.map(({ id, debt }) => ({ id, graceMs: debt.stop_grace_ms })),
     dependencies,

@@ -1,11 +1,11 @@
 import { Failure } from '@felhom/kernel/failure.ts';
 import type { QuiesceBounds } from '../quiesce/bounds.ts';
 import type { RunPorts } from '../quiesce/ports.ts';
+import { markerOwes } from '../quiesce/stack-owed.ts';
 import { startGuard } from '../quiesce/start-guard.ts';
 import type { Restored, VolumeSnapshots } from './contract.ts';
 import { holdingRunLock } from './hold-lock.ts';
 import { requireNotBetween } from './not-between.ts';
-import { owesStack } from './owes-stack.ts';
 
 export interface RestoreRunOptions {
   stack: string;
@@ -57,9 +57,7 @@ export async function restoreRun(
  * put back for an upgrade lie over what a person has put back meanwhile.
  */
 async function requireNothingOwed(ports: RunPorts, stack: string): Promise<void> {
-  const read = await ports.markers.read();
-  const owesStart = read.kind === 'present' ? owesStack(read.value, stack) : read.kind !== 'absent';
-  if (owesStart) {
+  if (markerOwes(await ports.markers.read(), stack)) {
     throw new Failure('busy', {
       message: `an interrupted run still owes ${stack} a start. Nothing was touched`,
       hint: `Settle it first: felhom-controller recover. Then stop the stack: docker compose -p ${stack} stop`,
