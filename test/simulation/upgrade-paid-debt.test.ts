@@ -10,7 +10,7 @@ import { makeUpgradeWorld, simulateUpgrade, type UpgradeScenario, type UpgradeWo
  * looked at once more by recovery, which changes nothing.
  */
 
-const [healthy] = upgradeScenarios as [UpgradeScenario];
+const [healthy, ending] = upgradeScenarios as [UpgradeScenario, UpgradeScenario];
 const app = 'shop-app-1';
 
 function phaseOf({ machineText }: UpgradeWorld): string {
@@ -27,12 +27,14 @@ function breakAt(world: UpgradeWorld, phase: string): () => void {
 }
 
 async function settleLater(world: UpgradeWorld, mend: () => void): Promise<void> {
-  const starts = world.fake.starts(app);
+  const life = (): unknown[] => [world.fake.state(app)?.id, world.fake.starts(app)];
+  const before = life();
   mend();
   await world.clock.pass(60_000);
   expect((await recoverUpgradeUntilSettled(world))?.outcome).toBe('settled');
   expect(world.debts.isEmpty()).toBe(true);
-  expect(world.fake.starts(app)).toBe(starts);
+  // The same container, in the same life.
+  expect(life()).toEqual(before);
 }
 
 describe('an upgrade whose debt cannot be erased in the end', () => {
@@ -77,5 +79,19 @@ describe('an upgrade whose debt cannot be erased in the end', () => {
     expect(end).toMatchObject({ outcome: 'failed', owed: [], failure: { code: 'interrupted' } });
     await settleLater(world, mend);
     expect(world.fake.state(app)).toMatchObject({ imageId: 'sha256:v1', status: 'running' });
+  });
+});
+
+describe('a rollback that was seen to its end, and whose debt is still there', () => {
+  it('is not made a second time', async () => {
+    const { trace } = await simulateUpgrade(makeUpgradeWorld(ending), null);
+    const world = makeUpgradeWorld(ending);
+    await simulateUpgrade(world, { effect: trace.lastIndexOf('debts.erase'), when: 'before' });
+    expect(phaseOf(world)).toBe('rolled_back');
+    world.volumes.get('data')?.rows.push('written by the old version');
+    await settleLater(world, () => undefined);
+    expect(world.fake.state(app)).toMatchObject({ imageId: 'sha256:v1', status: 'running' });
+    expect(world.volumes.get('data')?.rows).toContain('written by the old version');
+    expect(world.alerts).toHaveLength(1);
   });
 });

@@ -6,8 +6,9 @@ import { bringUpNew } from './bring-up-new.ts';
 import { catchUp, commit } from './commit.ts';
 import type { UpgradeDebt } from './debt.ts';
 import { leaveToPerson } from './leave-to-person.ts';
+import type { UpgradePhase } from './phases.ts';
 import type { UpgradeDebtRead, UpgradePorts } from './ports.ts';
-import { owe, record, type Transaction, type UpgradeSettings } from './run.ts';
+import { letGo, owe, record, type Transaction, type UpgradeSettings } from './run.ts';
 import { endForgiven, forgiveUnreadable, settleUnreadable } from './settle-unreadable.ts';
 import { type TakenBack, takeBack } from './take-back.ts';
 import { climbNew, noteRungs, verifyNew } from './verify.ts';
@@ -64,22 +65,43 @@ export async function settleUpgrade(
     // No debt, only a word to others: apps come back on a full disk too.
     warn(`until when this recovery means to be done could not be written: ${asFailure(error).message}`);
   }
+  const phase = await recordedPhase(transaction);
+  // Seen to its end already: made a second time it would only take down what runs.
+  if (debt.phase === 'rolling_back' && phase === 'rolled_back' && (await isOldUp(transaction))) {
+    await letGo(transaction);
+    return { started: [], owed: [], failure: null };
+  }
   if (debt.phase !== 'verifying') {
     const why = debt.reason ?? 'the upgrade was interrupted';
     return settledBy(debt, await takeBack(transaction, why), why);
   }
-  return await verifyAgain(transaction);
+  return await verifyAgain(transaction, phase);
+}
+
+/** Every service that ran runs, from the old image. A task that is done cannot be told from one that is down: then no. */
+async function isOldUp({ ports, debt }: Transaction): Promise<boolean> {
+  const own = (await ports.engine.list()).filter(({ project, oneoff }) => project === debt.stack && !oneoff);
+  return debt.old.every(({ name, image_id, ran }) => {
+    const containers = own.filter(({ service }) => service === name);
+    const isUp = containers.every(
+      ({ status, imageId }) => /^(running|restarting)$/.test(status) && imageId === image_id,
+    );
+    return !ran || (containers.length > 0 && isUp);
+  });
+}
+
+/** Null: never begun, or unreadable; then the debt alone is gone by. */
+async function recordedPhase({ ports, debt }: Transaction): Promise<UpgradePhase | null> {
+  const now = await ports
+    .machine(debt.stack)
+    .read()
+    .catch(() => null);
+  return now?.phase ?? null;
 }
 
 /** The new version was started whole: where it is healthy it stays, and data that has lived on is not rolled back unasked. */
-async function verifyAgain(transaction: Transaction): Promise<OtherSettled> {
+async function verifyAgain(transaction: Transaction, phase: UpgradePhase | null): Promise<OtherSettled> {
   const { ports, settings, debt } = transaction;
-  const phase = (
-    await ports
-      .machine(debt.stack)
-      .read()
-      .catch(() => null)
-  )?.phase; // Unreadable: it is verified.
   const ageMs = ports.clock.nowMs() - (debt.activated_at_ms ?? 0);
   if (phase === 'success') {
     await commit(transaction);
