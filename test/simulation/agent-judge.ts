@@ -43,6 +43,11 @@ function brokenJob(world: AgentWorld, job: Job): string[] {
   const isOfEarlierBoot = job.host_boot_id !== world.bootId && Date.parse(job.ended_at ?? '') > world.rebootedAtMs;
   if (isOfEarlierBoot && (job.phase !== 'failed' || job.error?.message !== reboot))
     found.push(`job ${job.job_id} outlived the host: ${job.phase} ${job.error?.message ?? ''}`);
+  const endedAtGate = job.phase === 'cancelled' || (job.phase === 'failed' && job.degraded?.startsWith('gate_closed'));
+  // A hook that found nobody, or waited in vain for one, goes on by itself.
+  const alone = world.history.some((line) => /hook pre-stop: nobody answered|the hook goes on by itself/.test(line));
+  if (endedAtGate === true && !alone && world.node.archives.length > 0)
+    found.push(`the backup of ${job.job_id} was made although it was ended at its gate`);
   if (job.phase !== 'done') return found;
   const archive = world.node.archives.find((each) => each.volid === job.volid);
   if (archive === undefined) return [...found, `${job.job_id} is done and names no archive that is there`];

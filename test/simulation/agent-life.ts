@@ -85,8 +85,10 @@ function journal(world: AgentWorld, life: Doom): JournalPort {
   return {
     append: async (record) =>
       await life.effect('journal.append', async () => {
-        const isLast = life.isDead();
         world.checkLane(record, life);
+        // Whoever ends right after it is dead by now, and not before: its record reaches the disk.
+        await Promise.resolve();
+        const isLast = life.isDead();
         await world.clock.sleep(writeMs);
         // A power cut in the middle of a write takes it along; one right after it does not.
         if (isLast || !life.isDead()) world.records.push(structuredClone<JobRecord>(record));

@@ -52,6 +52,8 @@ export function createHookGate(options: HookGateOptions): HookGate {
     wait: async (gateId, signal) => {
       const job = driver.jobs.get(gateId);
       if (job === undefined) return 'go';
+      // Its verdict may be lost with the agent that gave it.
+      if (job.phase === 'failed' || job.phase === 'cancelled') return refusal(job);
       if (job.phase === 'queued') await admit(driver, job);
       if (driver.jobs.get(gateId)?.phase === 'ready') driver.gates.open(gateId);
       const verdict = await driver.gates.waitVerdict(gateId, waitMs, signal);
@@ -140,7 +142,7 @@ async function atPreStop({ driver }: HookGateOptions, job: Job, call: HookCall):
   });
   const now = mustGet(driver, job.job_id);
   const verdict = driver.gates.verdict(job.job_id);
-  if (isTerminal(now) || verdict?.kind === 'fail') return `fail ${now.error?.message ?? 'this backup was cancelled'}`;
+  if (isTerminal(now) || verdict?.kind === 'fail') return refusal(now);
   if (now.phase !== 'queued') return now.phase === 'ready' ? gateAnswer(driver, now) : 'go';
   const policy = driver.policyOf(now);
   if (now.origin !== 'pve' && mode !== null && mode !== policy.mode && policy.onDowngrade === 'abort')
@@ -157,9 +159,14 @@ async function atPreStop({ driver }: HookGateOptions, job: Job, call: HookCall):
   return gateAnswer(driver, mustGet(driver, job.job_id));
 }
 
+function refusal({ error }: Job): HookAnswer {
+  return `fail ${error?.message ?? 'this backup was cancelled'}`;
+}
+
 function gateAnswer(driver: Driver, job: Job): HookAnswer {
   driver.gates.open(job.job_id);
-  const seconds = Math.max(1, Math.ceil(driver.config.bounds.hold_max / 1000));
+  // A second more than the gate has: our word at its end comes first, and the hook's own limit is for an agent that died.
+  const seconds = Math.ceil(driver.config.bounds.hold_max / 1000) + 1;
   return `gate ${job.job_id} ${seconds}`;
 }
 
