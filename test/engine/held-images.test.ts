@@ -74,7 +74,16 @@ describe('a stand-in', () => {
       target: where.replace(/^\d+ /, ''),
       number: Number.parseInt(where, 10),
     }));
-    const old = { name: 'app', image_ref: kept, image_id: id, digests: [], ran: true, was_healthy: true, task: false };
+    const old = {
+      name: 'app',
+      image_ref: kept,
+      image_id: id,
+      config_hash: '',
+      digests: [],
+      ran: true,
+      was_healthy: true,
+      task: false,
+    };
     await makeStandIns({ ports: { engine }, debt: { stack: name, files, old: [{ ...old, anonymous }] } });
     expect((await own()).map(({ status }) => status)).toEqual(['created', 'created']);
     expect(await engine.composeUp(files, ['app'], enough)).toEqual({ trouble: null });

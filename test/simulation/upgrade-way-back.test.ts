@@ -208,6 +208,26 @@ describe('a version that is to be taken back', () => {
     expect(world.files.get(`${composePath}.edited`)).toBe('services: [');
     expect(await broken(world)).toEqual([]);
   });
+
+  it('comes back on its own data although a person has given it other data in the Compose file meanwhile', async () => {
+    const theirs = JSON.stringify({ services: { app: { ...ending.before['app'], image: 'app:3', volume: 'fresh' } } });
+    const world = makeUpgradeWorld(ending);
+    world.clock.after(3_000, () => void world.files.set(composePath, theirs));
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'rolled_back', recovered: true });
+    expect(world.fake.state(app)?.mounts).toMatchObject([{ volume: 'data' }]);
+    expect(world.files.get(`${composePath}.edited`)).toBe(theirs);
+    expect(await broken(world)).toEqual([]);
+  });
+
+  it('leaves a Compose file alone in which a person has only named another image meanwhile', async () => {
+    const theirs = JSON.stringify({ services: { app: { ...ending.before['app'], image: 'app:3' } } });
+    const world = makeUpgradeWorld(ending);
+    world.clock.after(3_000, () => void world.files.set(composePath, theirs));
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'rolled_back', recovered: true });
+    expect([imageOf(world), world.files.get(composePath)]).toEqual(['sha256:v1', theirs]);
+  });
 });
 
 describe('a rollback that dies once the data is back', () => {

@@ -34,6 +34,8 @@ export const oldService = z.object({
   name: text,
   image_ref: text,
   image_id: text,
+  /** Compose's own, of its first container: what tells whether other files make the same of it. Empty: not known. */
+  config_hash: text.default(''),
   /** `repository@sha256:…`: by these it is fetched again where it was pruned. */
   digests: z.array(text).default([]),
   /** It ran, or was in a crash loop. What was off is not brought up. */

@@ -74,6 +74,7 @@ function oldServices(look: StackLook, digests: PromiseInput['digests']): OldServ
       name,
       image_ref: first?.image ?? '',
       image_id: first?.imageId ?? '',
+      config_hash: first?.configHash ?? '',
       digests: [...(digests.get(first?.imageId ?? '') ?? [])],
       ran: own.some(ran),
       was_healthy:

@@ -47,7 +47,7 @@ export async function rollBack(transaction: Transaction, why: string, found?: Wa
     const lost = await restoreData(transaction, wayBack.data);
     if (lost !== null) return await stayNew(transaction, why, lost);
   }
-  await replaceFiles(transaction, { wanted: debt.old_files, found: debt.new_files });
+  await replaceFiles(transaction, { wanted: debt.old_files, found: debt.new_files, as: debt.old });
   await makeStandIns(transaction);
   return await bringUpOld(transaction, why);
 }

@@ -50,7 +50,7 @@ async function makeNewAgain(transaction: Transaction): Promise<void> {
     // From here on it may change its data again. Where the debt says so already, a full disk keeps nothing from running.
     if (debt.data_restored || debt.activated_at_ms === null)
       await owe(transaction, { data_restored: false, activated_at_ms: debt.activated_at_ms ?? ports.clock.nowMs() });
-    await replaceFiles(transaction, { wanted: debt.new_files, found: debt.old_files });
+    await replaceFiles(transaction, { wanted: debt.new_files, found: debt.old_files, as: [] });
     await makeStandIns(transaction);
   }
   await ports.files.release(debt.reserved);
