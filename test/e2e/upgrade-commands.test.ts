@@ -102,6 +102,9 @@ describe('the commands, one by one', () => {
     expect(await startedAt()).toBe(before);
     expect(await ask('upgrade', 'activate', 'duty')).toMatchObject({ code: 0, told: { outcome: 'success' } });
     expect(await standingOf(lab, 'duty')).toEqual({ ...old, image: 'shop:2', schema: '2' });
+    // A name that was mistyped is not to look like one of which nothing is held back.
+    expect((await lab.inGuest(['upgrade', 'allow', 'dutty'])).stderr).toContain('no Compose project "dutty"');
+    expect((await ask('upgrade', 'allow', 'duty')).code).toBe(0);
     expect(await ask('upgrade', 'healthcheck', 'duty')).toMatchObject({ code: 0, told: { healthy: true } });
     const rungs = ['containers', 'health', 'probe', 'stable', 'disk'].map((name) => ({ name }));
     expect((await ask('upgrade', 'status', 'duty')).told.stacks).toMatchObject([{ phase: 'success', rungs }]);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCommands } from '@felhom/kernel/command-runner.ts';
 import { findEngineSocket } from 'felhom-controller/engine/engine-socket.ts';
@@ -102,7 +102,11 @@ describe('a stack whose image comes from a registry', () => {
 
   beforeAll(async () => {
     await buildPrograms();
-    const config = { state_dir: join(folder, 'state'), run_dir: join(folder, 'run'), upgrade: quickUpgrades };
+    const config = {
+      state_dir: join(folder, 'state'),
+      run_dir: join(folder, 'run'),
+      upgrade: { ...quickUpgrades, pull: '4s' },
+    };
     await writeFile(join(folder, 'controller.yaml'), JSON.stringify(config));
     push('one');
     const service = { image: `${registry.host}/app:latest`, network_mode: 'none', restart: 'unless-stopped' };
@@ -145,13 +149,33 @@ describe('a stack whose image comes from a registry', () => {
     expect(await version()).toBe('two');
   });
 
-  it('stays what it is while the registry refuses, and says why', async () => {
-    push('three');
-    registry.order('too_many');
-    const check = await controller('upgrade', 'check', project, '--json');
-    expect(JSON.parse(check.stdout).warnings.join(' ')).toMatch(/rate limit|too many/i);
-    expect(await version()).toBe('two');
-  });
+  it.each([
+    ['unauthorized', /docker login 127\.0\.0\.1/],
+    ['too_many', /limits how much/],
+    ['truncated', /registry/],
+  ] as const)(
+    'is not touched by an upgrade for which the registry has no image (%s), and says why',
+    async (fault, hint) => {
+      const standing = async (): Promise<string> => {
+        const format = '{{.Id}} {{.Image}} {{.State.StartedAt}} {{.HostConfig.RestartPolicy.Name}}';
+        return await must('docker', ['inspect', '--format', format, `${project}-app-1`]);
+      };
+      const before = await standing();
+      const middle = Buffer.alloc(512 * (20 + fault.length));
+      const other = Buffer.concat([layer.subarray(0, layer.length - 1024), middle, layer.subarray(-1024)]);
+      registry.push('app', 'latest', { layer: other, config: { config: { Labels: { version: `apply-${fault}` } } } });
+      registry.order(fault);
+      const end = await controller('upgrade', 'apply', project, '--json');
+      const { outcome, error } = JSON.parse(end.stdout);
+      expect([end.code, outcome, error.code]).toEqual([3, 'failed', 'image_unavailable']);
+      expect(error.hint).toMatch(hint);
+      expect(await standing()).toBe(before);
+      const debts = await readdir(join(folder, 'state/debts')).catch(() => []); // None was ever made.
+      expect(debts.filter((name) => name.startsWith('upgrade'))).toEqual([]);
+      const check = await controller('upgrade', 'check', project);
+      if (fault !== 'truncated') expect(check.stdout).toContain('not everybody has answered');
+    },
+  );
 
   it('goes back to what ran, by its id, where the new one ends', async () => {
     push('four', 'sleep 0.3; exit 1');

@@ -3,6 +3,7 @@ import { type ActivateEnd, activate } from '../upgrade/activate.ts';
 import { checkHealth, previousVersion, rollBackByHand } from '../upgrade/by-hand.ts';
 import { type Checked, checkStack, refuseWhereClosed } from '../upgrade/check.ts';
 import { dueStacks } from '../upgrade/due-stacks.ts';
+import { requireStack } from '../upgrade/look.ts';
 import { stage } from '../upgrade/stage.ts';
 import type { CommandContext } from './context.ts';
 import { checkedResult, emptyResult, resultText, type UpgradeResult } from './upgrade-result.ts';
@@ -207,6 +208,9 @@ export async function upgradeHealthcheck(context: CommandContext, stack: string)
 export async function upgradeAllow(context: CommandContext, stack: string): Promise<void> {
   await withUpgrade(context, async (work) => {
     const allowed = await inTurn(work, async () => work.ports.memory.allow(stack));
+    // A name that was mistyped is not to look like one that is free.
+    if (allowed === 0 && (await work.ports.machine(stack).read()) === null)
+      await requireStack(work.ports.engine, stack);
     context.reporter.result({ schema: 'felhom.upgrade-allow/1', stack, allowed }, () =>
       allowed === 0 ? `${stack}: nothing was held back` : `${stack}: ${allowed} target(s) may be tried again`,
     );

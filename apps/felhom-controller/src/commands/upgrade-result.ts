@@ -96,9 +96,10 @@ export function resultText(result: UpgradeResult): string {
 }
 
 /** No more than is so: a closed gate is no plan, and data that was not kept did not come back. */
-function titleOf({ outcome, gates }: UpgradeResult): string {
+function titleOf({ outcome, gates, warnings }: UpgradeResult): string {
   if (outcome === 'planned' && gates.some(({ state }) => state === 'closed'))
     return 'there is something newer, and something in the way; nothing was stopped';
+  if (outcome === 'up_to_date' && warnings.length > 0) return 'nothing newer is known; not everybody has answered';
   const isWithoutData = gates.some(({ name, state }) => name === 'snapshot_possible' && state === 'forced');
   if (outcome === 'rolled_back' && isWithoutData)
     return 'ROLLED BACK: the old version runs, on the data as the new one left it';

@@ -114,9 +114,15 @@ async function askRegistry(engine: StackEngine, name: string, boundMs: number): 
   try {
     return { kind: 'digest', digest: await engine.remoteDigest(name, { boundMs }) };
   } catch (error) {
-    if (error instanceof Failure && error.code === 'image_unavailable') return { kind: 'unknown', why: error.message };
+    if (error instanceof Failure && error.code === 'image_unavailable')
+      return { kind: 'unknown', why: error.message, hint: error.hint };
     throw error;
   }
+}
+
+/** @throws Failure `not_found`. */
+export async function requireStack({ list }: Pick<StackEngine, 'list'>, stack: string): Promise<void> {
+  if (!(await list()).some(({ project }) => project === stack)) throw unknownStack(stack);
 }
 
 function unknownStack(stack: string): Failure {

@@ -24,7 +24,10 @@ export async function stage(
 ): Promise<Checked | null> {
   const { stack } = request;
   const checked = await checkStack(ports, settings, stack, request);
-  if (checked.plan.changes.length === 0) return null;
+  if (checked.plan.changes.length === 0) {
+    requireAnswers(checked);
+    return null;
+  }
   const machine = ports.machine(stack);
   await endStale(ports, stack);
   const before = await machine.read();
@@ -49,6 +52,16 @@ export async function stage(
     await machine.step('failed', { lastError: asFailure(error).message });
     throw error;
   }
+}
+
+/** That there is nothing newer is known only where every registry has answered. */
+function requireAnswers({ plan: { stack, unknown } }: Checked): void {
+  const [first] = unknown;
+  if (first === undefined) return;
+  throw new Failure('image_unavailable', {
+    message: `whether there is something newer for ${stack} is not known: ${unknown.map(({ why }) => why).join('; ')}`,
+    hint: `${first.hint} Without asking a registry: --no-pull`,
+  });
 }
 
 function endIfStopped(stop: AbortSignal, stack: string): void {

@@ -104,12 +104,12 @@ describe('the plan of an upgrade', () => {
       remote: new Map([
         ['r/newer:1', { kind: 'digest', digest: 'sha256:later' }],
         ['r/same:1', { kind: 'digest', digest: 'sha256:b' }],
-        ['r/silent:1', { kind: 'unknown', why: 'too many requests' }],
+        ['r/silent:1', { kind: 'unknown', why: 'too many requests', hint: 'later' }],
       ]),
     });
     const plan = planUpgrade(seen);
     expect(plan.download).toEqual(['r/missing:1', 'r/newer:1']);
-    expect(plan.unknown).toEqual([{ ref: 'r/silent:1', why: 'too many requests' }]);
+    expect(plan.unknown).toEqual([{ ref: 'r/silent:1', why: 'too many requests', hint: 'later' }]);
   });
 
   it('is for the same target before and after the download', () => {

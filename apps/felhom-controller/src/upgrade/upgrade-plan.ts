@@ -2,7 +2,7 @@ import type { ContainerState } from '../engine/engine.ts';
 import type { ImageState, ProjectConfig, ProjectFiles, ServiceConfig } from '../engine/stack-engine.ts';
 
 /** What a registry says of a name now. */
-export type RemoteAnswer = { kind: 'digest'; digest: string } | { kind: 'unknown'; why: string };
+export type RemoteAnswer = { kind: 'digest'; digest: string } | { kind: 'unknown'; why: string; hint: string };
 
 /** Everything that was looked at, as plain data. */
 export interface StackLook {
@@ -48,7 +48,7 @@ export interface UpgradePlan {
   dropped: string[];
   target: { key: string; images: { service: string; ref: string; id: string | null }[] };
   /** What the registries did not answer. */
-  unknown: { ref: string; why: string }[];
+  unknown: { ref: string; why: string; hint: string }[];
 }
 
 /** What an upgrade of this stack would change. Nothing to change: no changes. */
@@ -63,7 +63,9 @@ export function planUpgrade(look: StackLook): UpgradePlan {
     up,
     dropped: changes.filter(({ kind }) => kind === 'removed').map(({ service }) => service),
     target: targetOf(look, changes),
-    unknown: [...look.remote].flatMap(([ref, answer]) => (answer.kind === 'unknown' ? [{ ref, why: answer.why }] : [])),
+    unknown: [...look.remote].flatMap(([ref, answer]) =>
+      answer.kind === 'unknown' ? [{ ref, why: answer.why, hint: answer.hint }] : [],
+    ),
   };
 }
 
