@@ -25,13 +25,3 @@ export async function runCompose(
     ...options,
   });
 }
-
-/** What a program said last, or why it said nothing. */
-export function composeWords(result: CommandResult): string {
-  if (result.timedOut) return 'it took too long';
-  if (result.spawnError !== undefined) return result.spawnError.message;
-  const lines = result.stderr.trim().split('\n');
-  return (lines.findLast((line) => /error|fail|invalid|unhealthy|denied/i.test(line)) ?? lines.at(-1) ?? '')
-    .trim()
-    .slice(0, 500);
-}

@@ -1,7 +1,8 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { z } from 'zod';
-import { composeWords, projectArguments, runCompose } from './compose-call.ts';
+import { projectArguments, runCompose } from './compose-call.ts';
+import { composeWords } from './compose-words.ts';
 import type { ProjectFiles } from './stack-engine.ts';
 
 const mount = z.looseObject({

@@ -1,7 +1,8 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
-import { composeWords, projectArguments, runCompose } from './compose-call.ts';
+import { projectArguments, runCompose } from './compose-call.ts';
 import { type ResolvedModel, type ResolvedService, readResolved } from './compose-model.ts';
+import { composeWords } from './compose-words.ts';
 import type { Dependency } from './engine.ts';
 import type {
   ComposeUpEnd,

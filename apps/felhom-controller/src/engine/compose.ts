@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
+import { composeWords } from './compose-words.ts';
 import type { ComposeService, RecreateRequest } from './engine.ts';
 
 /**
@@ -21,9 +22,8 @@ export async function composeRecreate(
     inheritFds,
   });
   if (result.exitCode === 0) return;
-  const words = result.spawnError?.message ?? result.stderr.trim().split('\n').at(-1) ?? '';
   throw new Failure('operation_failed', {
-    message: `docker compose could not make ${service.project}/${service.service} again: ${result.timedOut ? 'it took too long' : words}`,
+    message: `docker compose could not make ${service.project}/${service.service} again: ${composeWords(result)}`,
     hint: `Bring the stack up by hand (docker compose -p ${service.project} up -d), then: felhom-controller recover`,
   });
 }

@@ -1,7 +1,7 @@
 import type { CommandRunner } from '@felhom/kernel/command.ts';
 import { Failure } from '@felhom/kernel/failure.ts';
 import { dockerEnvironment } from './compose.ts';
-import { composeWords } from './compose-call.ts';
+import { composeWords } from './compose-words.ts';
 
 /**
  * `docker pull`, by the client: it knows the registry's credentials and their helpers. The engine checks every digest,
