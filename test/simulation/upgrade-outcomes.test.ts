@@ -140,6 +140,19 @@ describe('a target that was rolled back', () => {
 const beginOfVerifying = (trace: readonly string[]): number =>
   trace.indexOf('debts.write', trace.indexOf('compose.start')) + 1;
 
+describe('a stack of very many services', () => {
+  it('is taken back whatever there is to say of each of them', async () => {
+    const names = Array.from({ length: 80 }, (_, at) => `${'service-of-a-long-name-'.repeat(2)}${at}`);
+    const all = (image: string) => Object.fromEntries(names.map((name) => [name, { image }]));
+    const broken = { id: 'sha256:v2', schema: null, behaviour: { runsForMs: 10, exitCode: 1 } };
+    const images = { 'app:1': { id: 'sha256:v1', schema: null }, 'app:2': broken };
+    const world = makeUpgradeWorld({ name: '', images, before: all('app:1'), after: all('app:2'), becomes: 'old' });
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'rolled_back', recovered: true });
+    expect(world.debts.isEmpty()).toBe(true);
+  });
+});
+
 describe('while it is verified', () => {
   it('a version older than the limit is not rolled back without a person, and waits', async () => {
     const world = worldOf(ending);

@@ -38,6 +38,13 @@ describe('a state file', () => {
     expect(recorded.operations.at(-1)).toBe('syncDirectory state');
   });
 
+  test('is not written where it would be too large to be read again', async () => {
+    await open().write({ n: 1, more: 'x' });
+    const large = { n: 2, more: 'x'.repeat(17 * 1024 * 1024) };
+    await expect(open().write(large)).rejects.toMatchObject({ code: 'state_unwritable' });
+    expect(await open().read()).toMatchObject({ kind: 'present', value: { n: 1 } });
+  });
+
   test('leaves the mode of a folder that was there to whoever made it', async () => {
     await mkdir(join(scratch.path, 'state'));
     await chmod(join(scratch.path, 'state'), 0o750);

@@ -35,7 +35,13 @@ export function toText<T>(format: Format<T>, value: T, sequence: number): string
       hint: 'This is a defect. Please report it with this message.',
     });
   }
-  return `${JSON.stringify({ version: format.version, sequence, value })}\n`;
+  const text = `${JSON.stringify({ version: format.version, sequence, value })}\n`;
+  const bytes = Buffer.byteLength(text);
+  if (bytes <= largestBytes) return text;
+  throw new Failure('state_unwritable', {
+    message: `a state of ${Math.ceil(bytes / 2 ** 20)} MiB would be too large to be read again (${largestBytes / 2 ** 20} MiB at most), and was not written`,
+    hint: 'Mount large files (configs, secrets, env files of the stack) by "volumes" instead: their contents are kept in the state.',
+  });
 }
 
 /**

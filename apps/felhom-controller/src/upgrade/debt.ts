@@ -9,6 +9,8 @@ import { debt } from '../quiesce/marker.ts';
 export const upgradeDebtVersion = 1;
 
 const text = z.string().max(4096);
+/** Has a part for each service: however many there are, what is owed can be written. */
+const longText = z.string();
 
 /** A Compose or env file, whole, as it stood. */
 export const keptFile = z.object({
@@ -61,7 +63,7 @@ export const upgradeDebt = z.object({
    */
   phase: z.enum(['staged', 'activated', 'verifying', 'rolling_back']),
   /** Why it is rolled back. */
-  reason: text.nullable(),
+  reason: longText.nullable(),
   /** By a person: `ended` is Ctrl-C, which says nothing of the target; `back` is `upgrade rollback`. */
   asked: z.enum(['no', 'ended', 'back']),
   activated_at_ms: z.number().nullable(),
@@ -78,7 +80,7 @@ export const upgradeDebt = z.object({
   up: z.array(text),
   /** Services of the old version that the new one does not have. */
   dropped: z.array(text),
-  target: z.object({ key: text, images: z.array(z.object({ service: text, ref: text, id: text })) }),
+  target: z.object({ key: longText, images: z.array(z.object({ service: text, ref: text, id: text })) }),
   /** Failed climbs of the health ladder, in a row, until it is rolled back. */
   rollback_after: z.number().int().min(1),
   /** The data as it was; null: not taken yet, or (`data: none`) not to be had. */

@@ -5,14 +5,16 @@ import { keptFile, upgradeDebt } from './debt.ts';
 export const memoryVersion = 1;
 
 const text = z.string().max(4096);
+/** Has a part for each service. */
+const longText = z.string();
 
 /** A target that was rolled back: it is not tried again until a person allows it. */
 export const knownBad = z.object({
-  key: text,
+  key: longText,
   /** By image id: another name for the same image is the same target. */
   image_ids: z.array(text),
   at: text,
-  why: text,
+  why: longText,
 });
 export type KnownBad = z.infer<typeof knownBad>;
 
@@ -35,7 +37,7 @@ export type LastGood = z.infer<typeof lastGood>;
 const rung = z.object({
   name: z.enum(['containers', 'health', 'probe', 'stable', 'disk']),
   result: z.enum(['passed', 'failed', 'skipped']),
-  detail: text,
+  detail: longText,
 });
 export type Rung = z.infer<typeof rung>;
 
