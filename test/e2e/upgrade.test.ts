@@ -177,7 +177,14 @@ wait $!
 
 describe('an image that', () => {
   it.each([
-    ['ends after a while', 'shop:ends', async () => undefined],
+    ['ends at once', 'shop:ends', async () => undefined, ''],
+    [
+      'is healthy, and ends after 20 seconds',
+      'shop:ends-late',
+      async () => void (await makeImage(lab, 'shop:ends-late', { run: failing(3, 20) })),
+      // What may take its time to start is watched for longer.
+      '    healthcheck: { test: ["CMD", "true"], interval: 1s, start_period: 25s }\n',
+    ],
     [
       'cannot be started',
       'shop:no-such-program',
@@ -187,18 +194,20 @@ describe('an image that', () => {
         await lab.engine.docker('commit', 'half', 'shop:no-such-program');
         await lab.engine.docker('rm', 'half');
       },
+      '',
     ],
     [
       'ends, with the old tag pruned meanwhile',
       'shop:ends',
       async () => void (await lab.engine.docker('rmi', '--force', 'shop:1')),
+      '',
     ],
-  ])('%s: the old version runs, with its data', async (title, image, arrange) => {
+  ])('%s: the old version runs, with its data', async (title, image, arrange, extra) => {
     const name = title.replaceAll(/\W+/g, '-').toLowerCase();
     await makeImage(lab, 'shop:1', { run: serving(1) });
     await addShop(lab, name, 'shop:1');
     await arrange();
-    await editShop(lab, name, image);
+    await editShop(lab, name, image, extra);
     const { code, result } = await upgradeTo(lab, name);
     expect(result).toMatchObject({ outcome: 'rolled_back' });
     expect(code).toBe(3);
