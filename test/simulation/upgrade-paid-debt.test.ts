@@ -83,6 +83,15 @@ describe('an upgrade whose debt cannot be erased in the end', () => {
 });
 
 describe('a rollback that was seen to its end, and whose debt is still there', () => {
+  it('is not called down', async () => {
+    const world = makeUpgradeWorld(ending);
+    const mend = breakAt(world, 'rolled_back');
+    const { end } = await simulateUpgrade(world, null);
+    expect(end).toMatchObject({ outcome: 'rolled_back', owed: [] });
+    await settleLater(world, mend);
+    expect(world.fake.state(app)).toMatchObject({ imageId: 'sha256:v1', status: 'running' });
+  });
+
   it('is not made a second time', async () => {
     const { trace } = await simulateUpgrade(makeUpgradeWorld(ending), null);
     const world = makeUpgradeWorld(ending);

@@ -9,7 +9,7 @@ import { climb, type LadderEnd } from './ladder.ts';
 import type { VerifiedData } from './ports.ts';
 import { removeAll } from './remove-all.ts';
 import { replaceFiles } from './replace-files.ts';
-import { owe, record, type Transaction, tell } from './run.ts';
+import { letGo, owe, record, type Transaction, tell } from './run.ts';
 import { makeStandIns } from './stand-ins.ts';
 import { stayNew } from './stay-new.ts';
 import type { TakenBack } from './take-back.ts';
@@ -165,7 +165,7 @@ async function conclude(transaction: Transaction, why: string): Promise<TakenBac
     if (now.phase === 'staged' || now.phase === 'activated' || now.phase === 'verifying')
       await machine.step('rolled_back', change);
   });
-  await ports.debts.erase();
+  await letGo(transaction);
   tell(transaction, 'rolled back');
   return { outcome: 'rolled_back', started, owed: [], recovered: end.why === null, rungs: end.rungs, failure: null };
 }
