@@ -1,11 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
-import { simulatorWorkerPath } from './scripts/build/bundle.ts';
+import { simulatorFolder } from './scripts/build/bundle.ts';
 
 // Vitest leaves a core idle by default: on two that is half of the machine.
 const simulators = {
   globalSetup: ['scripts/build/before-simulators.ts'],
-  env: { FELHOM_PVE_SIM_WORKER: simulatorWorkerPath },
+  env: { FELHOM_PVE_SIM_BUILT: simulatorFolder },
 };
 const cores = Math.max(2, availableParallelism());
 

@@ -1,6 +1,6 @@
-import { bundleSimulatorWorker } from './bundle.ts';
+import { bundleSimulator } from './bundle.ts';
 
-/** The simulators of tests start built workers: they are built before the first one, so that no stale one can lie. */
+/** The simulators of tests are built programs, and so are their workers: both are built before the first one, so that no stale one can lie. */
 export async function setup(): Promise<void> {
-  await bundleSimulatorWorker();
+  await bundleSimulator();
 }

@@ -21,7 +21,7 @@ async function source(files: Record<string, string>): Promise<string> {
 }
 
 async function build(entry: string): Promise<Map<string, string>> {
-  return bundle({ base: folder, entry, name: 'tool', output: join(folder, 'dist') });
+  return bundle({ base: folder, entries: { tool: entry }, output: join(folder, 'dist') });
 }
 
 async function installElsewhere(files: Map<string, string>): Promise<string> {

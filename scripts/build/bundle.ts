@@ -25,41 +25,43 @@ export async function bundleApps(): Promise<string[]> {
   const changed: string[] = [];
   for (const app of apps) {
     const output = dirname(bundlePath(app));
-    const files = await bundle({ base: root, entry: join(root, 'apps', app, 'src/main.ts'), name: app, output });
+    const files = await bundle({ base: root, entries: { [app]: join(root, 'apps', app, 'src/main.ts') }, output });
     changed.push(...(await publish(files, output)).map((file) => relative(root, join(output, file))));
     await chmod(bundlePath(app), 0o755);
   }
   return changed;
 }
 
-/** Where the simulator's vzdump worker stands once it is built. */
-export const simulatorWorkerPath = join(root, 'packages/pve-sim/dist/worker.js');
+/** Where the simulator and its vzdump worker stand once they are built. */
+export const simulatorFolder = join(root, 'packages/pve-sim/dist');
 
-/** Builds the simulator's vzdump worker: one is started for every backup, and from its sources that takes ten times as long. */
-export async function bundleSimulatorWorker(): Promise<void> {
-  const output = dirname(simulatorWorkerPath);
-  const entry = join(root, 'packages/pve-sim/src/vzdump/worker-main.ts');
-  await publish(await bundle({ base: root, entry, name: 'worker', output }), output);
+/**
+ * Builds the simulator's programs: one is started for every lab, and the other for every backup. From their sources that
+ * takes ten times as long.
+ */
+export async function bundleSimulator(): Promise<void> {
+  const sources = join(root, 'packages/pve-sim/src');
+  const entries = { 'pve-sim': join(sources, 'main.ts'), worker: join(sources, 'vzdump/worker-main.ts') };
+  await publish(await bundle({ base: root, entries, output: simulatorFolder }), simulatorFolder);
 }
 
 export interface BundleRequest {
   /** Paths in the output are relative to it. */
   base: string;
-  entry: string;
-  /** The program's file name without its ending. */
-  name: string;
+  /** The programs, by the names of their files without their ending. */
+  entries: Readonly<Record<string, string>>;
   /** Where the files will stand: source maps point from there to the sources. */
   output: string;
 }
 
 /**
- * One program as code-split CommonJS that runs from anywhere without node_modules: the entry, and a chunk for every
+ * Programs as code-split CommonJS that runs from anywhere without node_modules: their entries, and a chunk for every
  * `import()`. CommonJS because Node 20 takes 3 to 4 ms to start a module graph (docs/adr/0004). Unminified, so that a
  * stack trace can be read on the machine where it happened. `using` is lowered for Node 20.
  */
-export async function bundle({ base, entry, name, output }: BundleRequest): Promise<Map<string, string>> {
+export async function bundle({ base, entries, output }: BundleRequest): Promise<Map<string, string>> {
   const build = await rolldown({
-    input: { [name]: entry },
+    input: { ...entries },
     cwd: base,
     platform: 'node',
     tsconfig: false,

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { resolve } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { agentProgram, buildPrograms } from '../lab/programs.ts';
 import { openReconcileRig, type ReconcileRig, type ReconcileRigOptions } from './reconcile-rig.ts';
 import { until } from './rig.ts';
 
@@ -10,13 +10,12 @@ const open = async (options: ReconcileRigOptions): Promise<ReconcileRig> => {
   rig = await openReconcileRig(options);
   return rig;
 };
+beforeAll(async () => await buildPrograms());
 afterEach(async () => await rig.close());
 
-const main = resolve(import.meta.dirname, '../../apps/felhom-agent/src/main.ts');
 const program = (...args: string[]): { child: ChildProcess; said: () => string; ended: Promise<number | null> } => {
-  const child = spawn(process.execPath, ['--import', 'tsx', main, ...args, '--json', '--config', rig.configFile], {
+  const child = spawn(process.execPath, [agentProgram, ...args, '--json', '--config', rig.configFile], {
     stdio: ['ignore', 'pipe', 'ignore'],
-    cwd: resolve(import.meta.dirname, '../..'),
   });
   let text = '';
   child.stdout?.on('data', (chunk: Buffer) => {

@@ -208,7 +208,7 @@ describe('names that are hostile to a shell', () => {
     const proof = join(lab.folder, 'a-shell-was-here');
     const hostile = `$(touch ${proof});\`touch ${proof}\`'"|& --help`;
     const labels = { project: hostile, service: `--file=/etc/passwd ${hostile}`, 'container-number': '1' };
-    const endless = ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $!; done"];
+    const endless = ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"];
     const flags = Object.entries(labels).flatMap(([key, value]) => ['--label', `com.docker.compose.${key}=${value}`]);
     const run = ['run', '--detach', '--restart', 'no', '--name', 'hostile.name', ...flags];
     await lab.engine.docker(...run, 'felhom/busybox:test', ...endless);

@@ -170,6 +170,6 @@ services:
   app:
     image: felhom/busybox:test
     stop_grace_period: 1s
-    command: ["sh", "-c", "trap '' TERM; while :; do date >>/data/ticks; sleep 0.2; done"]
+    command: ["sh", "-c", "trap '' TERM; while :; do echo tick >>/data/ticks; sleep 1; done"]
     volumes: ["./data:/data"]
 `;

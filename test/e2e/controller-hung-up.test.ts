@@ -38,7 +38,7 @@ afterEach(async () => {
 });
 
 const hasRunToItsEnd = async (terminal: Terminal): Promise<void> =>
-  void (await waitUntil('the run is over', async () => await terminal.hasEnded()));
+  void (await waitUntil('the run is over', () => terminal.hasEnded()));
 
 /** What the history says of the newest run that began after `sinceMs`. */
 function runSince(sinceMs: number): RunGlance | undefined {

@@ -11,7 +11,7 @@ import { waitUntil } from '../lab/wait-until.ts';
  * One guest with everything that a stop and a start can get wrong, one backup, and then a look at each of them.
  */
 
-const idle = `["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $$!; done"]`;
+const idle = `["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait $$!; done"]`;
 
 const mixed = `
 services:
@@ -82,7 +82,7 @@ beforeAll(async () => {
   await rm(join(gone, 'compose.yaml'));
   const broken = await lab.addStack('broken', plainService('app'));
   await writeFile(join(broken, 'compose.yaml'), 'services: { app: [ this is no compose file');
-  const endless = ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $!; done"];
+  const endless = ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"];
   await engine.docker(
     'run',
     '--detach',

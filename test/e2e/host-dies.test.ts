@@ -57,7 +57,7 @@ describe('the agent killed with kill -9', () => {
 
   it('while the hook waits for the apps: the hook finds its way back, and the backup is as good as any', async () => {
     const controller = await runToStep(lab, 'ready');
-    expect(await waitingHooks()).toHaveLength(1);
+    expect(waitingHooks()).toHaveLength(1);
     await killAndRestart();
     await controller.ended;
     expect(await standing()).toEqual(allIsWell);
@@ -76,8 +76,8 @@ describe('the agent killed with kill -9', () => {
 });
 
 /** Hooks of this lab that are in a phase. */
-async function waitingHooks(phase = 'pre-stop'): Promise<number[]> {
-  return await findProcesses(
+function waitingHooks(phase = 'pre-stop'): number[] {
+  return findProcesses(
     (words) => words.includes(phase) && words.some((word) => word === join(lab.folder, 'host/agent.sock')),
   );
 }
@@ -85,7 +85,7 @@ async function waitingHooks(phase = 'pre-stop'): Promise<number[]> {
 describe('the hook killed with kill -9', () => {
   it('while it waits for the apps: the backup fails, and they are back', async () => {
     const controller = await runToStep(lab, 'stopping');
-    const [hook] = await waitingHooks();
+    const [hook] = waitingHooks();
     process.kill(hook ?? 0, 'SIGKILL');
     const { code } = await controller.ended;
     expect(await standing()).toEqual(allIsWell);
@@ -94,8 +94,8 @@ describe('the hook killed with kill -9', () => {
 
   it('while it holds the archive back: the apps come back, and it is not called a good backup', async () => {
     const controller = await runToStep(lab, 'starting');
-    const [hook] = await waitUntil('the hook waits for the apps', async () => {
-      const found = await waitingHooks('pre-restart');
+    const [hook] = await waitUntil('the hook waits for the apps', () => {
+      const found = waitingHooks('pre-restart');
       return found.length > 0 && found;
     });
     process.kill(hook ?? 0, 'SIGKILL');

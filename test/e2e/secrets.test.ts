@@ -78,8 +78,8 @@ async function sampleArguments(work: () => Promise<void>): Promise<string> {
   const over = work().finally(() => seen.add('over'));
   await waitUntil(
     'the exercise is over',
-    async () => {
-      await findProcesses((words) => {
+    () => {
+      findProcesses((words) => {
         const line = words.join(' ');
         if (line.includes('felhom')) seen.add(line);
         return false;

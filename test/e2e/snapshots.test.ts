@@ -192,6 +192,6 @@ services:
   files:
     image: felhom/busybox:test
     restart: "no"
-    command: ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.2 & wait $$!; done"]
+    command: ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait $$!; done"]
     volumes: ["./files:/files"]
 `;

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { runningContainers, waitUntilDown, waitUntilUp } from '../lab/backup.ts';
 import { type Lab, openLab } from '../lab/lab.ts';
+import { pairWithoutRestart } from '../lab/stacks.ts';
 import { makeSystemdGuest, type SystemdGuest } from '../lab/systemd-guest.ts';
 import { waitUntil } from '../lab/wait-until.ts';
 
@@ -28,7 +29,7 @@ const onlyWhenAsked = { defaults: { backup: { storage: 'bk', schedule: 'pve' } }
 beforeEach(async () => {
   const bounds = { max_quiesce: '2m', hung_holder: '1s', watch_backoff: '1s' };
   lab = await openLab({ agent: onlyWhenAsked, controller: { bounds }, agentBounds: { hold_max: '90s' } });
-  await lab.addStack('shop', shop);
+  await lab.addStack('shop', pairWithoutRestart);
 });
 afterEach(async () => {
   await guest.destroy();
@@ -93,7 +94,7 @@ describe('the controller as a service', () => {
       controller: { bounds: { max_quiesce: '3s', hung_holder: '1s' } },
       agentBounds: { hold_max: '90s' },
     });
-    await lab.addStack('shop', shop);
+    await lab.addStack('shop', pairWithoutRestart);
     await quiesceByWatch([]);
     await guest.mustExec('kill', '-STOP', String(await guest.mainPid(watch)));
     expect(await afterRecovery(30_000)).toEqual(allPaid);
@@ -181,18 +182,3 @@ describe('a stack that is declared to run', () => {
     expect(await active('shop-mail.service')).toBe('inactive');
   });
 });
-
-const shop = `
-services:
-  db:
-    image: felhom/busybox:test
-    restart: "no"
-    command: &run ["sh", "-c", "trap 'exit 0' TERM; while :; do date >>/data/ticks; sleep 0.2 & wait $$!; done"]
-    volumes: ["./db:/data"]
-  app:
-    image: felhom/busybox:test
-    restart: "no"
-    depends_on: [db]
-    command: *run
-    volumes: ["./app:/data"]
-`;

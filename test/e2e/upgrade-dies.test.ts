@@ -87,7 +87,7 @@ describe('while an upgrade is under way', () => {
     // Only now: to a pass that has the run lock an upgrade would have to give way.
     const reconcile = lab.startInGuest('reconcile', ['reconcile', '--interval', '1s']);
     await waitUntilStep(controller, 'busy', 'verifying');
-    for (const pid of await guards()) process.kill(pid, 'SIGKILL');
+    for (const pid of guards()) process.kill(pid, 'SIGKILL');
     controller.child.kill('SIGKILL');
     await controller.ended;
     await waitUntil('nothing is owed', async () => (await standingOf(lab, 'busy')).owed.length === 0);
@@ -97,10 +97,8 @@ describe('while an upgrade is under way', () => {
 });
 
 /** The shells that wait for a controller of this lab to die. */
-async function guards(): Promise<number[]> {
-  return await findProcesses(
-    (words) => words.includes('felhom-guard') && words.some((word) => word.startsWith(lab.guest)),
-  );
+function guards(): number[] {
+  return findProcesses((words) => words.includes('felhom-guard') && words.some((word) => word.startsWith(lab.guest)));
 }
 
 describe('while a backup is under way', () => {

@@ -42,7 +42,7 @@ async function heldAt(step: string): Promise<void> {
   const command = `FELHOM_LOG=debug setsid felhom-controller upgrade apply ${shop} >${log} 2>&1 &`;
   await guest.mustExec('sh', '-c', command);
   await waitUntilStep({ output: () => readFileSync(log, 'utf8'), hasEnded: () => false }, shop, step);
-  const found = await findProcesses((words) => words.includes('upgrade') && words.at(-2) === shop);
+  const found = findProcesses((words) => words.includes('upgrade') && words.at(-2) === shop);
   for (const pid of found) process.kill(pid, 'SIGSTOP');
   expect(found).toHaveLength(1);
 }

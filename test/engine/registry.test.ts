@@ -45,7 +45,7 @@ afterAll(async () => {
 });
 beforeEach(() => registry.order(null));
 
-const forever = "trap 'exit 0' TERM; while :; do sleep 0.1 & wait $!; done";
+const forever = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";
 
 function push(version: string, script = forever): string {
   const config = { Labels: { version }, Cmd: ['sh', '-c', script] };

@@ -1,4 +1,5 @@
 import type { RunResult } from 'felhom-controller/quiesce/result.ts';
+import { listContainers, startTimeOf } from './engine-look.ts';
 import type { Lab } from './lab.ts';
 import type { Background, RunEnd } from './process.ts';
 import { waitUntil } from './wait-until.ts';
@@ -52,24 +53,22 @@ function lastObject(output: string): string {
 
 /** Names of the containers that run, in any project. */
 export async function runningContainers(lab: Lab): Promise<string[]> {
-  return lines(await lab.engine.docker('ps', '--format', '{{.Names}}')).toSorted();
+  const found = await listContainers(lab.engine.socket, { all: false });
+  return found.map(({ name }) => name).toSorted();
 }
 
 /** `StartedAt` by name, of containers that run, in the order of their names. */
 export async function startTimes(lab: Lab): Promise<Record<string, string>> {
-  const ids = lines(await lab.engine.docker('ps', '--quiet', '--no-trunc'));
-  if (ids.length === 0) return {};
-  const format = '{{.Name}} {{.State.StartedAt}}';
-  const listed = lines(await lab.engine.docker('inspect', '--format', format, ...ids)).toSorted();
-  return Object.fromEntries(
-    listed.map((line) => [line.slice(1, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]),
-  );
+  const { socket } = lab.engine;
+  const found = (await listContainers(socket, { all: false })).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  const times = found.map(async ({ id, name }) => [name, await startTimeOf(socket, id)]);
+  return Object.fromEntries(await Promise.all(times));
 }
 
 /** What docker says of every container, running or not, by name. */
 export async function containerStates(lab: Lab): Promise<Record<string, string>> {
-  const listed = lines(await lab.engine.docker('ps', '--all', '--format', '{{.Names}} {{.State}}'));
-  return Object.fromEntries(listed.map((line) => line.split(' ')));
+  const found = await listContainers(lab.engine.socket, { all: true });
+  return Object.fromEntries(found.map(({ name, state }) => [name, state]));
 }
 
 /** Waits until none of `names` runs. */
@@ -94,8 +93,4 @@ export async function waitUntilUp(lab: Lab, names: readonly string[], boundMs = 
     },
     { boundMs },
   );
-}
-
-function lines(text: string): string[] {
-  return text.split('\n').filter((line) => line !== '');
 }

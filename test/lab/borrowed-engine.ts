@@ -1,4 +1,5 @@
 import type { LabEngine } from './engine.ts';
+import { answers } from './engine-look.ts';
 import { must, type RunEnd, run } from './process.ts';
 
 /**
@@ -10,11 +11,12 @@ export function borrowedEngine(folder: string): LabEngine {
   const env = { ...process.env, DOCKER_HOST: host };
   const docker = async (...args: string[]): Promise<string> => await must('docker', args, { env });
   const tryDocker = async (...args: string[]): Promise<RunEnd> => await run('docker', args, { env });
+  const socket = host.replace(/^unix:\/\//, '');
   const notOurs = async (): Promise<void> =>
     await Promise.reject(new Error("this engine is not the lab's own: it is not ended by a lab"));
 
   return {
-    socket: host.replace(/^unix:\/\//, ''),
+    socket,
     host,
     start: async () => {
       const others = (await docker('ps', '--format', '{{.Names}}')).split('\n').filter((name) => name !== '');
@@ -27,7 +29,7 @@ export function borrowedEngine(folder: string): LabEngine {
     stop: notOurs,
     kill: notOurs,
     powerCut: notOurs,
-    isUp: async () => (await tryDocker('version')).code === 0,
+    isUp: async () => await answers(socket),
     docker,
     tryDocker,
     destroy: async () => {

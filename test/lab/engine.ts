@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { endProcessesOf } from './end-processes.ts';
+import { answers } from './engine-look.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
 import { unmountBelow } from './unmount.ts';
 import { waitUntil } from './wait-until.ts';
@@ -49,8 +50,7 @@ export function labEngine({ folder, dataRoot }: EngineRequest): LabEngine {
   };
   let daemon: Background | undefined;
 
-  const isUp = async (): Promise<boolean> =>
-    (await run('docker', ['version', '--format', '{{.Server.Version}}'], { env })).code === 0;
+  const isUp = async (): Promise<boolean> => await answers(socket);
   const tryDocker = async (...args: string[]): Promise<RunEnd> => await run('docker', args, { env });
 
   const engine: LabEngine = {

@@ -10,7 +10,7 @@ import { type LabEngine, labEngine } from './engine.ts';
 import { claimFolder, sweepDeadLabs } from './leftovers.ts';
 import type { LabOptions } from './options.ts';
 import { type Background, must, type RunEnd, run, startInBackground } from './process.ts';
-import { agentProgram, buildPrograms, controllerProgram, repository, simulatorSource, tsx } from './programs.ts';
+import { agentProgram, buildPrograms, controllerProgram, repository, simulatorProgram } from './programs.ts';
 import { callNode, readReadyLine, type SimulatorReady } from './simulator.ts';
 import { waitUntil } from './wait-until.ts';
 
@@ -131,7 +131,8 @@ async function furnish(shell: Shell): Promise<Lab> {
         '--vzdump-conf',
         join(host, 'vzdump.conf'),
       );
-      const started = startInBackground(tsx, [simulatorSource, ...args, ...(options.simulator ?? [])], {
+      const [program, ...first] = simulatorProgram();
+      const started = startInBackground(program, [...first, ...args, ...(options.simulator ?? [])], {
         cwd: repository,
         logFile: join(logs, 'simulator.log'),
       });

@@ -9,8 +9,14 @@ export const repository = root;
 export const hookSource = join(root, 'packaging/hook/felhom-vzdump-hook');
 export const agentProgram = join(root, 'apps/felhom-agent/dist/felhom-agent.js');
 export const controllerProgram = join(root, 'apps/felhom-controller/dist/felhom-controller.js');
-export const tsx = join(root, 'node_modules/.bin/tsx');
-export const simulatorSource = join(root, 'packages/pve-sim/src/main.ts');
+const tsx = join(root, 'node_modules/.bin/tsx');
+
+/** What starts a simulator: its sources, or the built program where somebody has made it. */
+export function simulatorProgram(): readonly [string, ...string[]] {
+  const built = process.env['FELHOM_PVE_SIM_BUILT'];
+  if (built !== undefined) return [process.execPath, join(built, 'pve-sim.js')];
+  return [tsx, join(root, 'packages/pve-sim/src/main.ts')];
+}
 
 let built: Promise<void> | undefined;
 

@@ -1,6 +1,7 @@
 import { runningContainers } from './backup.ts';
 import type { Lab } from './lab.ts';
 import { debtFiles } from './steps.ts';
+import { waitUntil } from './wait-until.ts';
 
 /** How a guest stands after a blow. */
 export interface Standing {
@@ -17,11 +18,12 @@ export async function standingNow(lab: Lab): Promise<Standing> {
 /** How the guest stands once all of `apps` run and nothing is owed, or when `boundMs` are over. */
 export async function standingWithin(lab: Lab, apps: readonly string[], boundMs: number): Promise<Standing> {
   const end = performance.now() + boundMs;
-  for (;;) {
+  const look = async (): Promise<Standing | false> => {
     const standing = await standingNow(lab);
     const isWell = standing.running.length === apps.length && standing.owed.length === 0;
-    if (isWell || performance.now() > end) return standing;
-  }
+    return (isWell || performance.now() > end) && standing;
+  };
+  return await waitUntil('the guest stands somehow', look, { boundMs: boundMs + 30_000 });
 }
 
 /** Throws unless all of `apps` run and nothing is owed: for a look after a test, when nothing is under way any more. */

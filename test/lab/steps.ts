@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { glanceAt } from 'felhom-agent/status/glance.ts';
 import { waitUntilDown } from './backup.ts';
 import { findProcesses } from './find-processes.ts';
 import type { Lab } from './lab.ts';
@@ -53,12 +54,8 @@ export async function debtFiles(lab: Lab, state = join(lab.guest, 'var/lib/felho
 export async function waitUntilNoJob(lab: Lab, boundMs = 60_000): Promise<void> {
   await waitUntil(
     'the agent has no job under way',
-    async () => {
-      const { stdout } = await lab.onHost('status', '--json');
-      const said: { jobs?: unknown[] } = JSON.parse(stdout);
-      return said.jobs?.length === 0;
-    },
-    { boundMs, everyMs: 100 },
+    () => glanceAt(join(lab.folder, 'host/state')).jobs.every(({ open }) => !open),
+    { boundMs },
   );
 }
 
@@ -66,10 +63,10 @@ export async function waitUntilNoJob(lab: Lab, boundMs = 60_000): Promise<void> 
 export async function waitUntilNoRecovery(lab: Lab, boundMs = 30_000): Promise<void> {
   await waitUntil(
     'no recovery is under way',
-    async () => {
+    () => {
       const ours = (words: readonly string[]): boolean =>
         words.includes('recover') && words.some((word) => word.startsWith(lab.guest));
-      return (await findProcesses(ours)).length === 0;
+      return findProcesses(ours).length === 0;
     },
     { boundMs },
   );

@@ -18,7 +18,7 @@ export interface Terminal {
    * (SIGHUP to the session's leader and to the foreground group, EIO for who writes on).
    */
   close(): Promise<void>;
-  hasEnded(): Promise<boolean>;
+  hasEnded(): boolean;
 }
 
 let opened = 0;
@@ -46,8 +46,8 @@ export function openTerminal(lab: Lab, args: readonly string[]): Terminal {
       holder.kill('SIGKILL');
       await ended;
     },
-    hasEnded: async () =>
-      (await findProcesses((words) => words.includes(config) && args.every((arg) => words.includes(arg)))).length === 0,
+    hasEnded: () =>
+      findProcesses((words) => words.includes(config) && args.every((arg) => words.includes(arg))).length === 0,
   };
 }
 

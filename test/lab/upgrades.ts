@@ -39,7 +39,7 @@ export const serving = (schema: number): string => `trap 'exit 0' TERM
 [ -e /data/schema ] || touch /data/made-fresh-by-${schema}
 echo ${schema} >/data/schema
 echo row >>/data/rows
-while :; do sleep 0.1 & wait $!; done
+while :; do sleep 1 & wait $!; done
 `;
 
 /** Migrates, and then ends. */

@@ -5,7 +5,7 @@ import { startPveSim } from './sim.ts';
 
 // `npm run -s pve-sim -- …`: one JSON line on stdout once ready, then until SIGTERM or SIGINT.
 
-try {
+async function main(): Promise<void> {
   const options = readArguments(process.argv.slice(2), process.env['INIT_CWD'] ?? process.cwd());
   const sim = await startPveSim(options);
   const delays = Object.entries(options.delays ?? recordedDelays).map(([name, ms]) => `${name}=${ms}`);
@@ -19,7 +19,9 @@ try {
   // Last of all: who has read this line may end us.
   const { url, token, fingerprint, node } = sim;
   process.stdout.write(`${JSON.stringify({ url, token, fingerprint, node })}\n`);
-} catch (error) {
+}
+
+main().catch((error: unknown) => {
   process.stderr.write(`pve-sim: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(2);
-}
+});
