@@ -7,6 +7,11 @@ const simulators = {
   globalSetup: ['scripts/build/before-simulators.ts'],
   env: { FELHOM_PVE_SIM_BUILT: simulatorFolder },
 };
+// What stands built is not built again by every file that runs it.
+const programs = {
+  globalSetup: ['scripts/build/before-programs.ts', ...simulators.globalSetup],
+  env: { ...simulators.env, FELHOM_LAB_PREBUILT: '1' },
+};
 const cores = Math.max(2, availableParallelism());
 
 // Groups run one after the other: what measures time or crowds the machine never shares it with the units.
@@ -51,7 +56,7 @@ export default defineConfig({
           exclude: ['**/node_modules/**', 'test/simulation/**', 'test/e2e/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          ...simulators,
+          ...programs,
           // Most of their time they wait for a process.
           maxWorkers: cores + 1,
           sequence: { groupOrder: 2 },
@@ -62,9 +67,8 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          globalSetup: ['scripts/build/before-e2e.ts', ...simulators.globalSetup],
+          ...programs,
           pool: 'forks',
-          env: { ...simulators.env, FELHOM_LAB_PREBUILT: '1' },
           // One engine serves them all: more at once would only make each other's downtimes long.
           maxWorkers: 2,
           testTimeout: 300_000,
